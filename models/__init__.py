@@ -1,0 +1,1 @@
+"""What is learned: models trained on data, never database tables."""
