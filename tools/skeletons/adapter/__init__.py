@@ -1,0 +1,1 @@
+"""__SYSTEM__: translates what that system says into facts; it never decides."""
