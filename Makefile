@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DECLARED := setup.cfg pyproject.toml requirements.lock
 
-.PHONY: help run test check rules bench docs lock servers new-rule new-adapter kill-test-long clean
+.PHONY: help run test check coverage rules bench docs lock servers new-rule new-adapter kill-test-long clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -31,7 +31,7 @@ check: $(VENV)/test.stamp ## style, types, import contracts, generated pages, wh
 	try $(BIN)/ruff check --quiet .; \
 	try $(BIN)/ruff format --check --quiet .; \
 	try $(BIN)/mypy --strict; \
-	try $(BIN)/lint-imports --no-color; \
+	try $(BIN)/lint-imports --no-logo; \
 	try $(BIN)/python -m tools.write_docs --check; \
 	try $(BIN)/python -m tools.wheel; \
 	if [ -n "$$failed" ]; then echo "check failed:$$failed"; exit 1; fi; \
@@ -52,6 +52,9 @@ new-rule: $(VENV)/run.stamp ## a rule's skeleton: NAME=ruleset/rule_name
 
 new-adapter: $(VENV)/run.stamp ## an adapter's skeleton: NAME=system
 	@$(BIN)/python -m tools.new_adapter "$(NAME)"
+
+coverage: $(VENV)/test.stamp servers ## which lines the tests reach
+	$(BIN)/coverage run -m pytest && $(BIN)/coverage report
 
 kill-test-long: $(VENV)/test.stamp servers ## the tests that kill the service again and again, for minutes
 	$(BIN)/python -m pytest -m long
