@@ -1,0 +1,1 @@
+"""Fetch, persist and announce releases."""

@@ -1,0 +1,85 @@
+"""Read the rules folder that experts edit into canonical files."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import msgspec
+import yaml
+
+from engine.errors import RuleError
+
+__all__ = ["read_folder"]
+
+_LARGEST_FILE = 64 * 1024 * 1024
+_SUFFIXES = (".yaml", ".csv")
+
+
+class _Loader(yaml.CSafeLoader):
+    """The safe loader with the booleans of YAML 1.2 (``on`` and ``no`` are words), refusing repeated keys."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+
+
+def read_folder(root: Path) -> tuple[dict[str, bytes], list[RuleError]]:
+    """Return canonical files by path below ``root``, and every file that could not be read.
+
+    YAML becomes compact JSON in the order written (order has meaning: bindings, columns), days as ISO text;
+    CSV keeps its bytes but for line ends. Hidden files, Python files and the release lock are not part of a
+    release; links are refused.
+    """
+    files: dict[str, bytes] = {}
+    errors: list[RuleError] = []
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.suffix not in _SUFFIXES or any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue
+        place = f"rules/{name}"
+        if path.is_symlink() or not path.is_file():
+            errors.append(RuleError(place, "is a link, not a file.", "Put the file itself here.", "F01"))
+        elif path.stat().st_size > _LARGEST_FILE:
+            errors.append(RuleError(place, "is larger than 64 MiB.", "Split the table.", "F01"))
+        elif path.suffix == ".csv":
+            files[name] = path.read_bytes().replace(b"\r\n", b"\n")
+        else:
+            try:
+                files[name] = _canonical(path.read_bytes())
+            except (yaml.YAMLError, msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+                what = " ".join(str(error).split())
+                errors.append(RuleError(place, f"cannot be read: {what}.", "Mend the YAML.", "F01"))
+    return files, errors
+
+
+def _canonical(content: bytes) -> bytes:
+    # An alias could unfold a small file into a huge one.
+    return msgspec.json.encode(_plain(yaml.load(content, Loader=_Loader)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, dt.date):  # datetimes too
+        return value.isoformat()
+    return value

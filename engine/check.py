@@ -1,0 +1,340 @@
+"""Compile one rule against facts, tables and parameters into a check that can judge and tell.
+
+A check splits its conditions in three: the *key* by which an index finds the items it can concern, the *gate*
+that does not depend on any item and is judged once a visit, and the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.compile.closure import Judge, Test, all_of, compile_let, compile_node
+from engine.compile.scope import FIRST, INVARIANT, ROW, SECOND, Env, Reader, Scope
+from engine.decision import LEVELS, Finding, Level, NotChecked, Step, Subject, Suggestion
+from engine.drugs import Dictionary
+from engine.errors import RuleError
+from engine.facts import COLLECTIONS
+from engine.knowledge import Table
+from engine.messages import Say, compile_words
+from engine.parameters import Parameter
+from engine.rule import AllOf, ColumnName, Name, Rule
+from engine.vocabulary import Type
+
+__all__ = ["Check", "Key", "compile_check", "matches"]
+
+_MOST_BINDINGS = 2
+_SLOTS = (FIRST, SECOND)
+
+
+class Key:
+    """The equality by which a check is found: a fact of one binding against constants or a table column."""
+
+    __slots__ = ("column", "constants", "field", "is_set", "reader", "slot", "test")
+
+    def __init__(
+        self,
+        reader: Reader,
+        slot: int,
+        *,
+        constants: frozenset[str] = frozenset(),
+        column: int | None = None,
+        test: Test | None = None,
+    ) -> None:
+        self.reader, self.slot, self.constants, self.column, self.test = reader, slot, constants, column, test
+        self.field = reader.name.partition(".")[2]
+        self.is_set = reader.type is Type.TEXT_SET
+
+
+class Check:
+    """One compiled rule."""
+
+    __slots__ = (
+        "advice",
+        "amount",
+        "attributes",
+        "gate",
+        "key",
+        "keys",
+        "kinds",
+        "level",
+        "message",
+        "number",
+        "partner",
+        "rest",
+        "rule",
+        "shadow",
+        "suggestions",
+        "table",
+        "test",
+        "to_be_verified",
+        "words",
+    )
+
+    def __init__(self, rule: Rule, table: Table | None, scope: Scope, test: Test, drugs: Dictionary) -> None:
+        self.rule, self.table, self.test = rule, table, test
+        self.number = 0  # its place in the snapshot
+        self.shadow = rule.status == "shadow"
+        self.words = tuple(word for word, _ in rule.for_each)
+        self.kinds = tuple(kind for _, kind in rule.for_each)
+        self.attributes = tuple(COLLECTIONS[kind][0] for kind in self.kinds)
+        self.key: Key | None = None
+        self.partner: Key | None = None
+        self.keys: tuple[Key, ...] = ()
+        self.gate: Judge | None = None
+        self.rest: Judge = test.judge
+        then = rule.then
+        self.level: Callable[[Env], Level] = _level(then.level, scope)
+        self.message: Say = compile_words(then.message, scope, "then.message", drugs)
+        self.advice: Say | None = (
+            compile_words(then.advice, scope, "then.advice", drugs) if then.advice else None
+        )
+        self.amount: Callable[[Env], Any] | None = _amount(then.amount, scope)
+        self.suggestions = tuple(
+            (
+                compile_words(one.label, scope, "then.suggestions", drugs),
+                _removed(one.remove, self.words, scope),
+            )
+            for one in then.suggestions
+        )
+        self.to_be_verified = any(reference.read_on is None for reference in rule.references)
+
+    def subjects(self, env: Env) -> tuple[Subject, ...]:
+        """Name the items that an environment binds, the offending one first."""
+        return tuple(
+            [
+                Subject(word, kind, item.id, getattr(item, "name", None) or "")
+                for word, kind, slot in zip(self.words, self.kinds, _SLOTS, strict=False)
+                if (item := env[slot]) is not None
+            ]
+        )
+
+    def finding(self, env: Env, level: Level) -> Finding:
+        """Say what was found, with its trace."""
+        rule, row = self.rule, env[ROW]
+        rows = () if row is None or self.table is None else (self.table.cite(row),)
+        return Finding(
+            rule=rule.id,
+            version=rule.version,
+            ruleset=rule.ruleset,
+            title=rule.title,
+            level=level,
+            message=self.message(env),
+            subjects=self.subjects(env),
+            certainty=rule.then.certainty,
+            official_code=rule.official_code,
+            amount=self.amount(env) if self.amount else None,
+            behaviour=rule.then.behaviour,
+            trace=tuple(self.test.steps(env)),
+            rows=rows,
+            references=rule.references,
+            suggestions=tuple([place(label(env), env) for label, place in self.suggestions]),
+            known_limits=rule.known_limits,
+            advice=self.advice(env) if self.advice else None,
+            to_be_verified=self.to_be_verified or any(cited.evidence == "recalled" for cited in rows),
+        )
+
+    def not_checked(
+        self, subjects: tuple[Subject, ...], missing: tuple[str, ...], fault: str = ""
+    ) -> NotChecked:
+        """Say that it could not run on these subjects, and why."""
+        return NotChecked(self.rule.id, self.rule.title, missing, subjects, fault)
+
+    def missing(self, env: Env) -> tuple[str, ...]:
+        """Name the facts whose absence left the outcome unknown."""
+        names = [name for step in self.test.steps(env) if step.outcome is None for name in step.missing]
+        if env[ROW] is None and self.table is not None:
+            names = [name for name in names if name.partition(".")[0] != self.row_word]
+            names += [key.reader.name for key in self.keys if key.reader.read(env) is None]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def row_word(self) -> str:
+        """Return the word by which the rule names its row."""
+        return self.rule.join.word if self.rule.join else ""
+
+
+def compile_check(
+    rule: Rule, tables: Mapping[str, Table], parameters: Mapping[str, Parameter], drugs: Dictionary
+) -> tuple[Check | None, list[RuleError]]:
+    """Compile a rule; returns the check, or ``None`` when it cannot run, and every fault found."""
+    join, table = rule.join, None
+    scope = Scope(rule.place, (), parameters)
+    if len(rule.for_each) > _MOST_BINDINGS:
+        scope.fault("for_each", "binds more than two things.", "Bind one or two; use let for the rest.")
+    for word, kind in rule.for_each:
+        if kind not in COLLECTIONS:
+            scope.fault(f"for_each.{word}", f"is {kind}.", f"Use one of {', '.join(COLLECTIONS)}.")
+    if join is not None and (table := tables.get(join.table)) is None:
+        scope.fault(
+            "match", f"joins the table {join.table}, which is not loaded.", "Add it under rules/knowledge."
+        )
+    if scope.errors:
+        return None, scope.errors
+    scope = Scope(rule.place, rule.for_each, parameters, (join.word, table) if join and table else None)
+    if table is not None and join is not None:
+        scope.mark_row_drugs(_drug_columns(rule, table))
+    for word, let in rule.let:
+        reader = compile_let(word, let, scope)
+        if reader is not None:
+            scope.lets[word] = reader
+    whole = compile_node(rule.when, scope)
+    keys = _join_keys(rule, table, scope) if table is not None else []
+    residual = [matches(key) for key in keys[1:] if key is not None]
+    validity = _row_validity(table)
+    if whole is None or None in keys:
+        compile_words(rule.then.message, scope, "then.message", drugs)
+        return None, scope.errors
+    children = _conjuncts(rule, whole, scope)
+    check = Check(rule, table, scope, whole, drugs)
+    if scope.errors:
+        return None, scope.errors
+    check.keys = tuple(key for key in keys if key is not None)
+    _split(check, children, residual, validity)
+    return check, []
+
+
+def _conjuncts(rule: Rule, whole: Test, scope: Scope) -> list[Test]:
+    """Return the conditions that must all hold, so that each can be judged where it is cheapest."""
+    if not isinstance(rule.when, AllOf):
+        return [whole]
+    return [test for node in rule.when.nodes if (test := compile_node(node, scope)) is not None]
+
+
+def _split(check: Check, children: list[Test], residual: list[Test], validity: list[Test]) -> None:
+    gates = [test for test in children if test.slots <= INVARIANT]
+    rest = [test for test in children if not test.slots <= INVARIANT]
+    if check.keys:
+        bound = [key for key in check.keys if key.slot in _SLOTS]
+        if bound and bound[0] is check.keys[0]:
+            check.key = bound[0]
+            if len(bound) > 1 and bound[1] is check.keys[1] and bound[1].slot != bound[0].slot:
+                check.partner = bound[1]
+                residual = residual[1:]
+    elif len(check.words) >= 1:
+        check.key = _constant_key(rest)
+        rest = [test for test in rest if check.key is None or test is not check.key.test]
+    check.gate = all_of(gates).judge if gates else None
+    remaining = [*residual, *validity, *rest]
+    check.rest = all_of(remaining).judge if remaining else _true
+
+
+def _true(_: Env) -> bool:
+    return True
+
+
+def _constant_key(tests: list[Test]) -> Key | None:
+    """Choose the equality with the fewest constants as the key by which an index finds the check."""
+    found: list[Key] = []
+    for test in tests:
+        if test.leaf is None or test.leaf[2] is None or test.leaf[2].slots or test.leaf[0].slots != {FIRST}:
+            continue
+        reader, operator, right = test.leaf
+        constant = right.read([]) if right else None
+        if operator in ("equal_to", "includes") and isinstance(constant, str):
+            found.append(Key(reader, FIRST, constants=frozenset({constant}), test=test))
+        elif operator in ("is_one_of", "shares_at_least_one_element_with") and isinstance(
+            constant, frozenset
+        ):
+            found.append(Key(reader, FIRST, constants=constant, test=test))
+    # A fact called code or agents tells items apart better than a coarse one such as kind.
+    return min(
+        found, key=lambda key: (len(key.constants), len(key.reader.options), key.reader.name), default=None
+    )
+
+
+def _join_keys(rule: Rule, table: Table, scope: Scope) -> list[Key | None]:
+    keys: list[Key | None] = []
+    for column, name in rule.join.on if rule.join else ():
+        path = f"match.{rule.join.word if rule.join else ''}.on.{column}"
+        reader = scope.name(name.name, path)
+        if column not in table.position:
+            scope.fault(path, f"is no column of {table.header.id}.", f"Use one of {', '.join(table.names)}.")
+            reader = None
+        elif reader is not None and reader.type not in (Type.TEXT, Type.TEXT_SET):
+            scope.fault(
+                path, f"is {reader.name}, a {reader.type}.", "Join by a text or a set of texts.", "R03"
+            )
+            reader = None
+        elif table.header.columns[column].type not in ("text", "text_set"):
+            scope.fault(path, f"joins a {table.header.columns[column].type}.", "Join text columns.", "R03")
+            reader = None
+        if reader is None:
+            keys.append(None)
+            continue
+        slot = next((slot for slot in _SLOTS if reader.slots == {slot}), 0)
+        keys.append(Key(reader, slot, column=table.position[column]))
+    return keys
+
+
+def matches(key: Key) -> Test:
+    """Compare a further join column; an empty cell matches anything."""
+    read, index, is_set = key.reader.read, key.column, key.is_set
+
+    def judge(env: Env) -> bool | None:
+        row = env[ROW]
+        if row is None:
+            return None
+        cell = row[index]
+        if cell is None:
+            return True
+        value = read(env)
+        if value is None:
+            return None
+        if isinstance(cell, frozenset):
+            return not cell.isdisjoint(value) if is_set else value in cell
+        return bool(cell in value) if is_set else bool(cell == value)
+
+    def steps(env: Env) -> list[Step]:
+        outcome = judge(env)
+        missing = (key.reader.name,) if outcome is None else ()
+        return [Step("match", key.reader.name, "equal_to", outcome, read(env), None, "table", missing)]
+
+    return Test(judge, steps, key.reader.slots | {ROW})
+
+
+def _row_validity(table: Table | None) -> list[Test]:
+    if table is None or (table.valid_from is None and table.valid_to is None):
+        return []
+
+    def judge(env: Env) -> bool | None:
+        return None if env[ROW] is None else table.in_force(env[ROW], env[0].date())
+
+    return [Test(judge, lambda _: [], frozenset({ROW}))]
+
+
+def _drug_columns(rule: Rule, table: Table) -> frozenset[str]:
+    """Return the columns that are joined to resolved ingredients or classes."""
+    if rule.join is None:
+        return frozenset()
+    joined = {
+        column
+        for column, name in rule.join.on
+        if name.name.partition(".")[2] in ("ingredient", "ingredients", "agents")
+    }
+    return frozenset(joined & set(table.names))
+
+
+def _level(level: Level | ColumnName, scope: Scope) -> Callable[[Env], Level]:
+    if not isinstance(level, ColumnName):
+        fixed = Level(level)
+        return lambda _: fixed
+    reader = scope.value(Name(level.name), (Type.TEXT,), "then.level")
+    if reader is None:
+        return lambda _: Level.WARN
+    read, levels = reader.read, {str(one): one for one in LEVELS}
+    return lambda env: levels[read(env)]
+
+
+def _amount(name: str, scope: Scope) -> Callable[[Env], Any] | None:
+    if not name:
+        return None
+    reader = scope.value(Name(name), (Type.MONEY,), "then.amount")
+    return reader.read if reader else None
+
+
+def _removed(word: str, words: tuple[str, ...], scope: Scope) -> Callable[..., Any]:
+    if word and word not in words:
+        scope.fault("then.suggestions", f"removes {word}.", f"Remove one of {', '.join(words)}.")
+    slot = _SLOTS[words.index(word)] if word in words else None
+    return lambda label, env: Suggestion(label, env[slot].id if slot is not None else "")

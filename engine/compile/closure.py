@@ -1,0 +1,376 @@
+"""Compile conditions and derived values to closures with three-valued logic.
+
+A condition compiles to a :class:`Test`: ``judge(env)`` says ``True``, ``False`` or ``None`` (unknown) and is
+all that the hot path runs; ``steps(env)`` tells the same story for the trace.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any
+
+from engine.compile.scope import FACTS, OTHER, Env, Reader, Scope
+from engine.decision import Step
+from engine.facts import COLLECTIONS
+from engine.operators import OPERATORS
+from engine.operators._operator import instant
+from engine.rule import Aggregate, AllOf, Calculation, Leaf, Node, Not
+from engine.vocabulary import Type
+
+__all__ = ["Judge", "Test", "all_of", "compile_let", "compile_node"]
+
+Judge = Callable[[Env], bool | None]
+
+
+class Test:
+    """A compiled condition and the places of the environment that it reads."""
+
+    __slots__ = ("judge", "leaf", "slots", "steps")
+
+    def __init__(
+        self,
+        judge: Judge,
+        steps: Callable[[Env], list[Step]],
+        slots: frozenset[int],
+        leaf: tuple[Reader, str, Reader | None] | None = None,
+    ) -> None:
+        self.judge, self.steps, self.slots, self.leaf = judge, steps, slots, leaf
+
+
+def all_of(tests: Sequence[Test]) -> Test:
+    """Join tests by *and*: false wins over unknown, unknown over true."""
+    judges = tuple(test.judge for test in tests)
+    if len(judges) == 1:
+        return tests[0]
+
+    def judge(env: Env) -> bool | None:
+        outcome: bool | None = True
+        for one in judges:
+            said = one(env)
+            if said is False:
+                return False
+            if said is None:
+                outcome = None
+        return outcome
+
+    def pair(env: Env) -> bool | None:
+        said = first(env)
+        if said is False:
+            return False
+        other = second(env)
+        return other if said else (False if other is False else None)
+
+    if len(judges) == 2:
+        first, second = judges
+        return Test(pair, _steps_of(tests), _slots_of(tests))
+    return Test(judge, _steps_of(tests), _slots_of(tests))
+
+
+def _any_of(tests: Sequence[Test]) -> Test:
+    judges = tuple(test.judge for test in tests)
+
+    def judge(env: Env) -> bool | None:
+        outcome: bool | None = False
+        for one in judges:
+            said = one(env)
+            if said:
+                return True
+            if said is None:
+                outcome = None
+        return outcome
+
+    return Test(judge, _steps_of(tests), _slots_of(tests))
+
+
+def _not(test: Test) -> Test:
+    inner = test.judge
+
+    def judge(env: Env) -> bool | None:
+        said = inner(env)
+        return None if said is None else not said
+
+    return Test(judge, test.steps, test.slots)
+
+
+def _steps_of(tests: Sequence[Test]) -> Callable[[Env], list[Step]]:
+    tellers = tuple(test.steps for test in tests)
+
+    def steps(env: Env) -> list[Step]:
+        told: list[Step] = []
+        for teller in tellers:
+            told += teller(env)
+        return told
+
+    return steps
+
+
+def _slots_of(tests: Sequence[Test]) -> frozenset[int]:
+    return frozenset().union(*(test.slots for test in tests)) if tests else frozenset()
+
+
+def compile_node(node: Node, scope: Scope) -> Test | None:
+    """Compile a condition; faults go to ``scope.errors`` and give ``None``."""
+    if isinstance(node, Leaf):
+        return _compile_leaf(node, scope)
+    if isinstance(node, Not):
+        inner = compile_node(node.node, scope)
+        return None if inner is None else _not(inner)
+    compiled = [compile_node(child, scope) for child in node.nodes]
+    tests = [test for test in compiled if test is not None]
+    if len(tests) < len(compiled) or not tests:
+        return None
+    return all_of(tests) if isinstance(node, AllOf) else _any_of(tests)
+
+
+def _compile_leaf(leaf: Leaf, scope: Scope) -> Test | None:
+    operator = OPERATORS.get(leaf.operator)
+    left = scope.name(leaf.name.name, leaf.path)
+    if operator is None or not operator.condition:
+        scope.fault(
+            leaf.path,
+            f"uses the operator {leaf.operator}, which there is not.",
+            f"Use one of {', '.join(sorted(name for name, op in OPERATORS.items() if op.condition))}.",
+            "R04",
+        )
+        return None
+    if left is None:
+        return None
+    fitting = [signature for signature in operator.signatures if signature[0] is left.type]
+    if not fitting:
+        takes = sorted({signature[0] for signature in operator.signatures})
+        scope.fault(
+            leaf.path,
+            f"applies {leaf.operator} to {left.name}, a {left.type}.",
+            f"It takes {' or '.join(takes)}; a {left.type} takes {', '.join(_operators_for(left.type))}.",
+            "R03",
+        )
+        return None
+    wanted = tuple(signature[1] for signature in fitting)
+    if wanted == (Type.NOTHING,):
+        return _unary(leaf, left, operator.py, strict=operator.strict)
+    if leaf.value is None or len(leaf.more) != len(operator.more):
+        keys = ", ".join(("value", *operator.more))
+        scope.fault(leaf.path, f"needs {keys} for {leaf.operator}.", f"Give {keys}.", "R03")
+        return None
+    right = scope.value(leaf.value, wanted, f"{leaf.path}.value")
+    extra = [scope.value(more, fitting[0][2:], f"{leaf.path}.{operator.more[0]}") for more in leaf.more]
+    if right is None or None in extra:
+        return None
+    readers = [right, *(reader for reader in extra if reader is not None)]
+    return _binary(leaf, left, readers, operator.py)
+
+
+def _operators_for(type_: Type) -> list[str]:
+    return sorted(
+        name
+        for name, operator in OPERATORS.items()
+        if operator.condition and any(signature[0] is type_ for signature in operator.signatures)
+    )
+
+
+def _unary(leaf: Leaf, left: Reader, py: Callable[[Any], bool], *, strict: bool) -> Test:
+    read = left.read
+
+    def judge(env: Env) -> bool | None:
+        value = read(env)
+        return None if strict and value is None else py(value)
+
+    def steps(env: Env) -> list[Step]:
+        outcome = judge(env)
+        missing = left.missing(env) if outcome is None else ()
+        return [Step(leaf.path, left.name, leaf.operator, outcome, read(env), None, "", missing)]
+
+    return Test(judge, steps, left.slots, (left, leaf.operator, None))
+
+
+def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., bool]) -> Test:
+    read, right = left.read, readers[0]
+    read_right = right.read
+    slots = left.slots.union(*(reader.slots for reader in readers))
+    judge: Judge
+    if len(readers) > 1:
+        reads = tuple(reader.read for reader in (left, *readers))
+
+        def judge(env: Env) -> bool | None:
+            values = [one(env) for one in reads]
+            return None if None in values else py(*values)
+
+    elif not right.slots:
+        constant = read_right([])
+
+        def judge(env: Env) -> bool | None:
+            value = read(env)
+            return None if value is None else py(value, constant)
+
+    else:
+
+        def judge(env: Env) -> bool | None:
+            value = read(env)
+            if value is None:
+                return None
+            other = read_right(env)
+            return None if other is None else py(value, other)
+
+    def steps(env: Env) -> list[Step]:
+        outcome = judge(env)
+        value, other = read(env), read_right(env)
+        missing: tuple[str, ...] = ()
+        if outcome is None:
+            missing = tuple(
+                name
+                for reader in (left, *readers)
+                if reader.read(env) is None
+                for name in reader.missing(env)
+            )
+        return [Step(leaf.path, left.name, leaf.operator, outcome, value, other, right.by(env), missing)]
+
+    return Test(judge, steps, slots, (left, leaf.operator, right))
+
+
+def compile_let(word: str, let: Aggregate | Calculation, scope: Scope) -> Reader | None:
+    """Compile a derived value to a reader of that name."""
+    if isinstance(let, Calculation):
+        return _calculation(word, let, scope)
+    return _aggregate(word, let, scope)
+
+
+def _calculation(word: str, let: Calculation, scope: Scope) -> Reader | None:
+    operator = OPERATORS.get(let.operator)
+    if operator is None or operator.condition:
+        names = ", ".join(sorted(name for name, op in OPERATORS.items() if not op.condition))
+        scope.fault(
+            let.path,
+            f"uses the operator {let.operator}, which gives no value.",
+            f"Use one of {names}.",
+            "R04",
+        )
+        return None
+    count = len(operator.signatures[0])
+    if len(let.of) != count:
+        scope.fault(f"{let.path}.of", f"has {len(let.of)} values.", f"{let.operator} takes {count}.", "R03")
+        return None
+    wanted = tuple(dict.fromkeys(type_ for signature in operator.signatures for type_ in signature))
+    readers = [scope.value(value, wanted, f"{let.path}.of[{i}]") for i, value in enumerate(let.of)]
+    known = [reader for reader in readers if reader is not None]
+    if len(known) < count:
+        return None
+    types = tuple(reader.type for reader in known)
+    if types not in operator.signatures:
+        takes = "; ".join(" and ".join(signature) for signature in operator.signatures)
+        scope.fault(let.path, f"gives {let.operator} {' and '.join(types)}.", f"It takes {takes}.", "R03")
+        return None
+    reads = tuple(reader.read for reader in known)
+    apply = operator.py
+
+    def read(env: Env) -> Any:
+        values = [one(env) for one in reads]
+        return None if None in values else apply(*values)
+
+    def missing(env: Env) -> tuple[str, ...]:
+        return tuple(
+            name for reader in known if reader.read(env) is None for name in reader.missing(env)
+        ) or (word,)
+
+    gives = operator.gives or (Type.MONEY if Type.MONEY in types else types[0])
+    slots = frozenset[int]().union(*(reader.slots for reader in known))
+    return Reader(gives, read, word, slots, missing_names=missing)
+
+
+def _aggregate(word: str, let: Aggregate, scope: Scope) -> Reader | None:
+    if let.collection not in COLLECTIONS:
+        scope.fault(let.path, f"ranges over {let.collection}.", f"Use one of {', '.join(COLLECTIONS)}.")
+        return None
+    inner = scope.with_alias(let.alias, let.collection)
+    where = compile_node(let.where, inner) if let.where is not None else None
+    field = inner.name(let.field.name, f"{let.path}.field") if let.field else None
+    by = inner.name(let.by.name, f"{let.path}.by") if let.by else None
+    needs_field, needs_by = let.how != "count", let.how in ("latest", "earliest")
+    if (let.where is not None and where is None) or (let.field and not field) or (let.by and not by):
+        return None
+    if needs_field != (field is not None) or needs_by != (by is not None):
+        needed = "field and by" if needs_by else "field" if needs_field else "neither field nor by"
+        scope.fault(let.path, f"does not fit {let.how}.", f"{let.how} takes {needed}.", "R03")
+        return None
+    numeric = (Type.NUMBER, Type.MONEY)
+    wanted = {
+        "sum": numeric,
+        "min": (*numeric, Type.DATE, Type.MOMENT),
+        "max": (*numeric, Type.DATE, Type.MOMENT),
+        "longest_gap": (Type.DATE, Type.MOMENT),
+        "shortest_gap": (Type.DATE, Type.MOMENT),
+    }.get(let.how)
+    if field is not None and wanted and field.type not in wanted:
+        scope.fault(
+            f"{let.path}.field", f"is {field.name}, a {field.type}.", f"Use a {' or '.join(wanted)}.", "R03"
+        )
+        return None
+    counts = ("count", "distinct", "longest_gap", "shortest_gap")
+    gives = Type.NUMBER if let.how in counts or field is None else field.type
+    return _aggregate_reader(word, let, gives, where, field, by)
+
+
+def _aggregate_reader(
+    word: str, let: Aggregate, gives: Type, where: Test | None, field: Reader | None, by: Reader | None
+) -> Reader:
+    rows_of = attrgetter(COLLECTIONS[let.collection][0])
+    judge = where.judge if where else None
+    read_field, read_by = (field.read if field else None), (by.read if by else None)
+    summarise = _SUMMARIES[let.how]
+    zero = Decimal(0) if gives is Type.MONEY else 0.0
+
+    def read(env: Env) -> Any:
+        rows = rows_of(env[FACTS])
+        if rows is None:
+            return None
+        values: list[Any] = []
+        for row in rows:
+            env[OTHER] = row
+            said = True if judge is None else judge(env)
+            if said is None:
+                return None
+            if said:
+                value = read_field(env) if read_field else 1
+                order = read_by(env) if read_by else 0
+                if value is None or order is None:
+                    return None
+                values.append((order, value) if read_by else value)
+        return summarise(values, zero)
+
+    def missing(env: Env) -> tuple[str, ...]:
+        rows = rows_of(env[FACTS])
+        if rows is None:
+            return (let.collection,)
+        names: list[str] = []
+        for row in rows:
+            env[OTHER] = row
+            if where and where.judge(env) is None:
+                names += [name for step in where.steps(env) for name in step.missing]
+            elif not where or where.judge(env):
+                names += [reader.name for reader in (field, by) if reader and reader.read(env) is None]
+        return tuple(dict.fromkeys(names)) or (f"{let.collection} ({word})",)
+
+    used = [part.slots for part in (where, field, by) if part is not None]
+    slots = frozenset[int]().union({FACTS}, *used) - {OTHER}
+    return Reader(gives, read, word, slots, missing_names=missing, unit=field.unit if field else None)
+
+
+def _gaps(days: list[Any]) -> list[float]:
+    distinct = sorted({instant(day).date() for day in days})
+    return [(later - earlier) / dt.timedelta(days=1) for earlier, later in itertools.pairwise(distinct)]
+
+
+_SUMMARIES: dict[str, Callable[[list[Any], Any], Any]] = {
+    "count": lambda values, _: float(len(values)),
+    "sum": sum,
+    "min": lambda values, _: min(values, default=None),
+    "max": lambda values, _: max(values, default=None),
+    "distinct": lambda values, _: float(len(set(values))),
+    "latest": lambda values, _: max(values, key=lambda pair: pair[0])[1] if values else None,
+    "earliest": lambda values, _: min(values, key=lambda pair: pair[0])[1] if values else None,
+    "longest_gap": lambda days, _: max(_gaps(days), default=0.0),
+    "shortest_gap": lambda days, _: min(_gaps(days), default=float("inf")),
+}

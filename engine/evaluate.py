@@ -1,0 +1,345 @@
+"""Decide: the release in force and the facts give a decision.
+
+This is the hot path. Items reach only the checks that an index finds for them; conditions that do not depend
+on an item are judged once; findings are put into words only for what fired.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from operator import attrgetter
+from typing import Any
+
+from engine.check import Check, matches
+from engine.compile.scope import AT, ENVIRONMENT, FACTS, FIRST, PATIENT, ROW, SECOND, VISIT, Env
+from engine.decision import LEVELS, Decision, Finding, NotChecked, Stage, Subject, Words
+from engine.derive import complete
+from engine.facts import Facts
+from engine.knowledge import Row
+from engine.snapshot import Index, Pairs, Snapshot
+
+__all__ = ["evaluate"]
+
+_LOG = logging.getLogger("ruleward.engine")
+_RANK = {level: rank for rank, level in enumerate(LEVELS)}
+_UNSET = object()
+_UNKNOWN_RULE = Words("未知规则", "Unknown rule")
+
+
+def evaluate(
+    snapshot: Snapshot, facts: Facts, at: dt.datetime, stage: Stage, only: frozenset[str] | None = None
+) -> Decision:
+    """Judge the facts by the release at a moment and a stage.
+
+    ``only`` restricts the checks to these rule ids; an id that the release does not have is *not checked*.
+    Never raises for what the facts or a rule hold: a check that breaks is reported as not checked.
+    """
+    return _Run(snapshot, facts, at, stage, only).decide()
+
+
+class _Run:
+    """One evaluation."""
+
+    def __init__(
+        self, snapshot: Snapshot, facts: Facts, at: dt.datetime, stage: Stage, only: frozenset[str] | None
+    ) -> None:
+        self.snapshot, self.stage, self.at, self.only = snapshot, stage, at, only
+        self.moment = at.replace(tzinfo=None)
+        self.on = at.date()
+        self.facts = complete(facts, at)
+        self.env: Env = [None] * ENVIRONMENT
+        self.env[AT], self.env[FACTS] = self.moment, self.facts
+        self.env[PATIENT], self.env[VISIT] = self.facts.patient, self.facts.visit
+        self.gates: list[Any] = [_UNSET] * snapshot.count
+        self.fired: dict[tuple[int, frozenset[str]], tuple[int, Check, Env]] = {}
+        self.open: dict[tuple[int, tuple[str, ...]], NotChecked] = {}
+
+    def decide(self) -> Decision:
+        plan = self.snapshot.plan
+        for index in plan.indexes:
+            self._run_index(index)
+        for check in plan.always:
+            self._run_always(check)
+        for pairs in plan.pairs:
+            self._run_pairs(pairs)
+        for check in plan.once:
+            self._judge_rows(check)
+        return self._decision()
+
+    # -- which checks meet which items ----------------------------------------------------------------
+
+    def _run_index(self, index: Index) -> None:
+        items = getattr(self.facts, index.attribute)
+        if items is None:
+            for check in index.checks:
+                self._unknown(check, (), (index.kind,))
+            return
+        read, env, entries = attrgetter(index.field), self.env, index.entries
+        for item in items:
+            if not item.in_focus:
+                continue
+            env[FIRST] = item
+            value = read(item)
+            if value is None:
+                for check in index.checks:
+                    self._judge_without_key(check)
+            elif index.is_set:
+                for element in value:
+                    for check, row in entries.get(element, ()):
+                        self._judge(check, row)
+            else:
+                for check, row in entries.get(value, ()):
+                    self._judge(check, row)
+
+    def _run_always(self, check: Check) -> None:
+        if self._gate(check) is False:
+            return
+        items = getattr(self.facts, check.attributes[0])
+        if items is None:
+            self._unknown(check, (), (check.kinds[0],))
+            return
+        for item in items:
+            if item.in_focus:
+                self.env[FIRST] = item
+                self._judge_rows(check)
+
+    def _judge_rows(self, check: Check) -> None:
+        """Judge a check whose table is not keyed on its first item: every row stands to be tried."""
+        if check.table is None:
+            self._judge(check, None)
+            return
+        key = check.keys[0]
+        if key.reader.read(self.env) is None:
+            self._judge_without_key(check)
+            return
+        first = matches(key).judge
+        for row in check.table.rows:
+            self.env[ROW] = row
+            if first(self.env):
+                self._judge(check, row)
+
+    def _run_pairs(self, pairs: Pairs) -> None:
+        check, env = pairs.check, self.env
+        if self._gate(check) is False:
+            return
+        firsts = getattr(self.facts, check.attributes[0])
+        seconds = getattr(self.facts, check.attributes[1])
+        if firsts is None or seconds is None:
+            if firsts == () or seconds == ():
+                return
+            kinds = zip(check.kinds, (firsts, seconds), strict=True)
+            self._unknown(check, (), tuple(dict.fromkeys(kind for kind, items in kinds if items is None)))
+            return
+        same = check.attributes[0] == check.attributes[1]
+        if pairs.partners is not None:
+            self._run_partners(pairs, firsts, seconds, same=same)
+            return
+        for first in firsts:
+            env[FIRST] = first
+            rows = self._rows_for(pairs, check)
+            if rows == ():
+                continue
+            for second in seconds:
+                if (same and first is second) or not (first.in_focus or second.in_focus):
+                    continue
+                env[SECOND] = second
+                if rows is None:
+                    self._judge_without_key(check)
+                else:
+                    for row in rows:
+                        self._judge(check, row)
+        env[SECOND] = None
+
+    def _rows_for(self, pairs: Pairs, check: Check) -> tuple[Row | None, ...] | list[Row] | None:
+        """Return the rows that the first item can meet; ``None`` when its key is unknown."""
+        key = check.key
+        if key is None:
+            return (None,) if check.table is None else check.table.rows
+        value = key.reader.read(self.env)
+        if value is None:
+            return None
+        values = value if key.is_set else (value,)
+        if pairs.rows is None:
+            return (None,) if not key.constants.isdisjoint(values) else ()
+        return [row for one in values for row in pairs.rows.get(one, ())]
+
+    def _run_partners(self, pairs: Pairs, firsts: Any, seconds: Any, *, same: bool) -> None:
+        check, env, partners = pairs.check, self.env, pairs.partners
+        key, partner = check.key, check.partner
+        if key is None or partner is None or partners is None:
+            return
+        read_first, read_second = attrgetter(key.field), attrgetter(partner.field)
+        by_value: dict[str, list[Any]] = {}
+        unknown: list[Any] = []
+        for second in seconds:
+            value = read_second(second)
+            if value is None:
+                unknown.append(second)
+                continue
+            for element in value if partner.is_set else (value,):
+                by_value.setdefault(element, []).append(second)
+        present = by_value.keys()
+        for first in firsts:
+            value = read_first(first)
+            env[FIRST] = first
+            if value is None:
+                self._meet_unknown(check, first, seconds, same=same)
+                continue
+            for element in value if key.is_set else (value,):
+                others = partners.get(element)
+                if others is None:
+                    continue
+                for shared in present & others.keys():
+                    held = others[shared]
+                    for second in by_value[shared]:
+                        if (same and second is first) or not (first.in_focus or second.in_focus):
+                            continue
+                        env[SECOND] = second
+                        for row in held if isinstance(held, list) else (held,):
+                            self._judge(check, row)
+                if unknown:
+                    self._meet_unknown(check, first, unknown, same=same)
+        env[SECOND] = None
+
+    def _meet_unknown(self, check: Check, first: Any, seconds: Any, *, same: bool) -> None:
+        for second in seconds:
+            if (same and second is first) or not (first.in_focus or second.in_focus):
+                continue
+            self.env[FIRST], self.env[SECOND] = first, second
+            self._judge_without_key(check)
+
+    # -- what a check says about the items bound now ----------------------------------------------------
+
+    def _gate(self, check: Check) -> bool | None:
+        said = self.gates[check.number]
+        if said is _UNSET:
+            self.env[ROW] = None
+            rule = check.rule
+            asked = self.only is None or rule.id in self.only
+            if not asked or self.stage not in rule.stages or not rule.in_force(self.on):
+                said = False
+            elif check.gate is None:
+                said = True
+            else:
+                try:
+                    said = check.gate(self.env)
+                except Exception as error:
+                    said = False
+                    self._broken(check, error)
+            self.gates[check.number] = said
+        return said  # type: ignore[no-any-return]
+
+    def _judge(self, check: Check, row: Row | None) -> None:
+        gate = self.gates[check.number]
+        if gate is _UNSET:
+            gate = self._gate(check)
+        if gate is False:
+            return
+        env = self.env
+        env[ROW] = row
+        try:
+            said = check.rest(env)
+            if said is False:
+                return
+            if said and gate:
+                self._fire(check)
+            else:
+                self._unknown(check, check.subjects(self._bound(check)), check.missing(env))
+        except Exception as error:
+            self._broken(check, error)
+
+    def _judge_without_key(self, check: Check) -> None:
+        """Judge a check whose key is unknown: silent only if it is false whatever the key would be."""
+        if self._gate(check) is False:
+            return
+        env = self.env
+        env[ROW] = None
+        try:
+            if check.test.judge(env) is not False:
+                bound = self._bound(check)
+                missing = tuple(key.reader.name for key in self._keys(check) if key.reader.read(env) is None)
+                missing = tuple(dict.fromkeys(missing + check.missing(env)))
+                self._unknown(check, check.subjects(bound), missing)
+        except Exception as error:
+            self._broken(check, error)
+
+    @staticmethod
+    def _keys(check: Check) -> tuple[Any, ...]:
+        return check.keys or ((check.key,) if check.key else ())
+
+    def _bound(self, check: Check) -> Env:
+        """Return the environment with only the items that this check binds."""
+        env = list(self.env)
+        for slot in (FIRST, SECOND)[len(check.words) :]:
+            env[slot] = None
+        return env
+
+    def _fire(self, check: Check) -> None:
+        env = self._bound(check)
+        ids = frozenset([env[slot].id for slot in (FIRST, SECOND) if env[slot] is not None])
+        rank = _RANK[check.level(env)]
+        key = (check.number, ids)
+        held = self.fired.get(key)
+        if held is None or rank < held[0]:
+            self.fired[key] = (rank, check, env)
+
+    def _unknown(self, check: Check, subjects: tuple[Subject, ...], missing: tuple[str, ...]) -> None:
+        if check.shadow or self._gate(check) is False:
+            return
+        key = (check.number, tuple(sorted(subject.id for subject in subjects)))
+        held = self.open.get(key)
+        if held is not None:
+            missing = tuple(dict.fromkeys(held.missing + missing))
+        self.open[key] = check.not_checked(subjects, missing)
+
+    def _broken(self, check: Check, error: Exception) -> None:
+        """A check that breaks must be seen: it is not checked, never silent."""
+        _LOG.error("check %s broke: %s", check.rule.id, type(error).__name__, exc_info=error)
+        fault = f"the check broke ({type(error).__name__})"
+        self.open[check.number, ("fault",)] = check.not_checked((), (), fault)
+
+    # -- the answer ------------------------------------------------------------------------------------
+
+    def _decision(self) -> Decision:
+        shown: list[tuple[int, Finding]] = []
+        shadow: list[tuple[int, Finding]] = []
+        for rank, check, env in self.fired.values():
+            finding = check.finding(env, LEVELS[rank])
+            (shadow if check.shadow else shown).append((rank, finding))
+        required = self.snapshot.required(self.stage, self.on)
+        not_checked = self._not_checked()
+        if self.only is not None:
+            required = required & self.only
+            unknown = self.only - self.snapshot.rules.keys()
+            required |= unknown
+            not_checked += [
+                NotChecked(rule, _UNKNOWN_RULE, (), fault="the release has no such rule")
+                for rule in sorted(unknown)
+            ]
+        unanswered = {gap.rule for gap in not_checked}
+        ran = (self.snapshot.installed[self.stage] & required) - unanswered
+        return Decision(
+            stage=self.stage,
+            at=self.at,
+            release=self.snapshot.release,
+            findings=_sorted(shown),
+            shadow=_sorted(shadow),
+            not_checked=tuple(not_checked),
+            required=required,
+            ran=ran,
+        )
+
+    def _not_checked(self) -> list[NotChecked]:
+        gaps = [self.open[key] for key in sorted(self.open)]
+        for rule_id in sorted(self.snapshot.required(self.stage, self.on) & self.snapshot.faults.keys()):
+            if self.only is None or rule_id in self.only:
+                title = self.snapshot.rules[rule_id].title
+                gaps.append(NotChecked(rule_id, title, (), fault=self.snapshot.faults[rule_id]))
+        return gaps
+
+
+def _sorted(ranked: list[tuple[int, Finding]]) -> tuple[Finding, ...]:
+    """Order findings worst first, then by rule and subjects, so that the same facts give the same answer."""
+    ranked.sort(key=lambda pair: (pair[0], pair[1].rule, tuple(subject.id for subject in pair[1].subjects)))
+    return tuple([finding for _, finding in ranked])

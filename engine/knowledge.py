@@ -1,0 +1,210 @@
+"""Hold knowledge tables: typed rows that rules join, every row with its source.
+
+A table is a CSV file and a header. An empty cell is unknown (``None``); in a key column other than the first
+of a join it matches anything. ``valid_from`` / ``valid_to`` (exclusive) columns bound a row in time.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import io
+import sys
+from collections.abc import Callable, Iterator
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal
+
+import msgspec
+
+from engine.decision import RowCited, Words
+from engine.errors import RuleError
+from engine.vocabulary import Type
+
+__all__ = ["Column", "Header", "Row", "Table", "read_table"]
+
+Row = tuple[Any, ...]
+
+_EVIDENCE = frozenset({"verified", "single", "recalled"})
+
+
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One column: its type, label, unit and, for coded texts, the words for each code."""
+
+    type: Literal["text", "number", "money", "date", "boolean", "text_set"]
+    label: Words | None = None
+    unit: str = ""
+    options: dict[str, tuple[str, str]] = {}
+    doc: str = ""
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The YAML beside a CSV."""
+
+    id: str
+    title: Words
+    version: int
+    key: tuple[str, ...]
+    columns: dict[str, Column]
+    source: str
+    note: str = ""
+
+
+class Table:
+    """A loaded table: its header and its rows as tuples in column order."""
+
+    __slots__ = ("header", "names", "place", "position", "rows", "valid_from", "valid_to")
+
+    def __init__(self, header: Header, rows: list[Row], place: str = "") -> None:
+        self.header = header
+        self.rows = rows
+        self.place = place
+        self.names = tuple(header.columns)
+        self.position = {name: i for i, name in enumerate(self.names)}
+        self.valid_from = self.position.get("valid_from")
+        self.valid_to = self.position.get("valid_to")
+
+    def in_force(self, row: Row, on: dt.date) -> bool:
+        """Say whether a row holds on this day."""
+        since = row[self.valid_from] if self.valid_from is not None else None
+        until = row[self.valid_to] if self.valid_to is not None else None
+        return (since is None or since <= on) and (until is None or on < until)
+
+    def cite(self, row: Row) -> RowCited:
+        """Name a row by its key, with its source and evidence."""
+        at = self.position
+        return RowCited(
+            self.header.id,
+            {name: row[at[name]] for name in self.header.key},
+            row[at["source"]] or "",
+            row[at["evidence"]] or "",
+            row[at["read_on"]] if "read_on" in at else None,
+        )
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yield rows as dictionaries."""
+        for row in self.rows:
+            yield dict(zip(self.names, row, strict=True))
+
+
+def _boolean(cell: str) -> bool:
+    if cell not in ("true", "false"):
+        raise ValueError(cell)
+    return cell == "true"
+
+
+def _texts(cell: str) -> frozenset[str]:
+    return frozenset(sys.intern(part.strip()) for part in cell.split("|") if part.strip())
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "text": sys.intern,
+    "number": float,
+    "money": Decimal,
+    "date": dt.date.fromisoformat,
+    "boolean": _boolean,
+    "text_set": _texts,
+}
+
+
+def column_type(column: Column) -> Type:
+    """Return the type of a column in the rule language."""
+    return Type(column.type)
+
+
+def read_table(header_raw: Any, content: bytes | None, place: str) -> tuple[Table | None, list[RuleError]]:
+    """Read a header and its CSV; returns the table, or ``None``, and every fault by line and column."""
+    try:
+        header = msgspec.convert(header_raw, Header)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at ")
+        where = f"{place}.yaml: {path.strip('`').removeprefix('$.') or 'header'}"
+        return None, [RuleError(where, f"{what}.", "See the header of a table beside it.", "K01")]
+    errors = list(_header_faults(header, place))
+    if content is None:
+        errors.append(RuleError(f"{place}.csv", "is missing.", "Put the rows beside their header.", "K01"))
+    if errors or content is None:
+        return None, errors
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return None, [
+            RuleError(
+                f"{place}.csv",
+                f"is not UTF-8 ({error.reason} at byte {error.start}).",
+                "Save it as UTF-8.",
+                "K01",
+            )
+        ]
+    lines = csv.reader(io.StringIO(text))
+    names = next(lines, [])
+    if names != list(header.columns):
+        what = f"has the columns {', '.join(names)} where its header lists {', '.join(header.columns)}."
+        return None, [
+            RuleError(f"{place}.csv: line 1", what, "List the same columns in the same order.", "K01")
+        ]
+    readers = [_READ[column.type] for column in header.columns.values()]
+    rows: list[Row] = []
+    for line, cells in enumerate(lines, start=2):
+        if len(cells) != len(readers):
+            if cells:
+                what = f"has {len(cells)} cells where there are {len(readers)} columns."
+                errors.append(
+                    RuleError(f"{place}.csv: line {line}", what, "Quote cells that hold commas.", "K01")
+                )
+            continue
+        try:
+            rows.append(
+                tuple([read(cell) if cell else None for read, cell in zip(readers, cells, strict=True)])
+            )
+        except (ValueError, InvalidOperation):
+            errors.extend(_cell_faults(header, cells, f"{place}.csv: line {line}"))
+    table = Table(header, rows, place)
+    errors.extend(_row_faults(table))
+    return table, errors
+
+
+def _header_faults(header: Header, place: str) -> Iterator[RuleError]:
+    for name in ("source", "evidence"):
+        if name not in header.columns:
+            yield RuleError(
+                f"{place}.yaml: columns", f"lack {name}.", "Every row carries its source and evidence.", "K02"
+            )
+    for name in header.key:
+        if name not in header.columns:
+            yield RuleError(
+                f"{place}.yaml: key", f"names {name}, which is no column.", "Name columns.", "K01"
+            )
+
+
+def _cell_faults(header: Header, cells: list[str], where: str) -> Iterator[RuleError]:
+    for (name, column), cell in zip(header.columns.items(), cells, strict=True):
+        try:
+            if cell:
+                _READ[column.type](cell)
+        except (ValueError, InvalidOperation):
+            yield RuleError(
+                f"{where}, {name}",
+                f"is {cell!r}, which is no {column.type}.",
+                "Mend or empty the cell.",
+                "K01",
+            )
+
+
+def _row_faults(table: Table) -> Iterator[RuleError]:
+    source, evidence = table.position["source"], table.position["evidence"]
+    read_on = table.position.get("read_on")
+    for line, row in enumerate(table.rows, start=2):
+        if not row[source] or row[evidence] not in _EVIDENCE:
+            yield RuleError(
+                f"{table.place}.csv: line {line}",
+                f"has source {row[source]!r} and evidence {row[evidence]!r}.",
+                "Name the document; evidence is verified, single or recalled.",
+                "K02",
+            )
+        elif read_on is not None and (row[read_on] is None) != (row[evidence] == "recalled"):
+            yield RuleError(
+                f"{table.place}.csv: line {line}",
+                f"says {row[evidence]} with read_on {row[read_on]}.",
+                "A row that was read says when; a recalled one does not.",
+                "K02",
+            )

@@ -1,0 +1,186 @@
+"""Hold a release ready to decide: checks found by index, knowledge, parameters and the drug dictionary.
+
+A snapshot is made whole and never changed, so a request that read it keeps it to its end while the next
+request reads the next one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from engine.check import Check, Key, compile_check
+from engine.decision import Stage
+from engine.drugs import Dictionary
+from engine.errors import RuleError
+from engine.knowledge import Row, Table
+from engine.parameters import Parameter
+from engine.rule import Rule
+
+__all__ = ["Index", "Pairs", "Plan", "Snapshot", "build_snapshot"]
+
+Entry = tuple[Check, Row | None]
+_NOTHING: tuple[Entry, ...] = ()
+
+
+class Index:
+    """All single-item checks keyed on one fact of one collection: value -> entries, merged over rules."""
+
+    __slots__ = ("attribute", "checks", "entries", "field", "is_set", "kind")
+
+    def __init__(self, kind: str, attribute: str, field: str, *, is_set: bool) -> None:
+        self.kind, self.attribute, self.field, self.is_set = kind, attribute, field, is_set
+        self.checks: list[Check] = []
+        self.entries: dict[str, list[Entry]] = {}
+
+    def add(self, check: Check, key: Key) -> None:
+        """File a check under each of its constants, or each row of its table under the row's key."""
+        self.checks.append(check)
+        if key.column is None or check.table is None:
+            for constant in key.constants:
+                self.entries.setdefault(constant, []).append((check, None))
+            return
+        for row in check.table.rows:
+            cell = row[key.column]
+            for value in cell if isinstance(cell, frozenset) else (cell,):
+                if value is not None:
+                    self.entries.setdefault(value, []).append((check, row))
+
+
+class Pairs:
+    """A two-item check with, where its table is keyed on both items, the partners of each value."""
+
+    __slots__ = ("check", "partners", "rows")
+
+    def __init__(self, check: Check) -> None:
+        self.check = check
+        self.rows: dict[str, list[Row]] | None = None
+        self.partners: dict[str, dict[str, Row | list[Row]]] | None = None
+        table, key, partner = check.table, check.key, check.partner
+        if table is None or key is None or key.column is None:
+            return
+        if partner is None or partner.column is None:
+            self.rows = {}
+            for row in table.rows:
+                for value in _values(row[key.column]):
+                    self.rows.setdefault(value, []).append(row)
+            return
+        self.partners = {}
+        for row in table.rows:
+            for value in _values(row[key.column]):
+                others = self.partners.setdefault(value, {})
+                for other in _values(row[partner.column]):
+                    held = others.get(other)
+                    if held is None:
+                        others[other] = row
+                    elif isinstance(held, list):
+                        held.append(row)
+                    else:
+                        others[other] = [held, row]
+
+
+def _values(cell: Any) -> Iterable[str]:
+    if cell is None:
+        return ()
+    return cell if isinstance(cell, frozenset) else (cell,)
+
+
+class Plan:
+    """How the checks are found: indexes, checks without a key, pairs, and checks about no item."""
+
+    __slots__ = ("always", "indexes", "once", "pairs")
+
+    def __init__(self, checks: Iterable[Check]) -> None:
+        self.indexes: list[Index] = []
+        self.always: list[Check] = []
+        self.pairs: list[Pairs] = []
+        self.once: list[Check] = []
+        by_key: dict[tuple[str, str], Index] = {}
+        for check in checks:
+            if not check.words:
+                self.once.append(check)
+            elif len(check.words) > 1:
+                self.pairs.append(Pairs(check))
+            elif check.key is None:
+                self.always.append(check)
+            else:
+                name = (check.attributes[0], check.key.field)
+                if name not in by_key:
+                    by_key[name] = Index(check.kinds[0], *name, is_set=check.key.is_set)
+                    self.indexes.append(by_key[name])
+                by_key[name].add(check, check.key)
+
+
+class Snapshot:
+    """One release, ready to decide."""
+
+    def __init__(
+        self,
+        release: str,
+        rules: tuple[Rule, ...],
+        checks: tuple[Check, ...],
+        faults: Mapping[str, str],
+        drugs: Dictionary,
+        tables: Mapping[str, Table],
+        parameters: Mapping[str, Parameter],
+    ) -> None:
+        self.release = release
+        self.rules = {rule.id: rule for rule in rules}
+        self.checks = {check.rule.id: check for check in checks}
+        self.faults = dict(faults)
+        self.drugs = drugs
+        self.tables = dict(tables)
+        self.parameters = dict(parameters)
+        for number, check in enumerate(checks):
+            check.number = number
+        self.count = len(checks)
+        self.plan = Plan(checks)
+        self.installed = {
+            stage: frozenset(check.rule.id for check in checks if stage in check.rule.stages)
+            for stage in Stage
+        }
+        self._required: dict[tuple[Stage, dt.date], frozenset[str]] = {}
+
+    def required(self, stage: Stage, on: dt.date) -> frozenset[str]:
+        """Return the ids of the active rules in force that this stage needs, whether they compiled or not."""
+        key = (stage, on)
+        if key not in self._required:
+            if len(self._required) > 1000:
+                self._required.clear()
+            self._required[key] = frozenset(
+                rule.id
+                for rule in self.rules.values()
+                if rule.status == "active" and stage in rule.stages and rule.in_force(on)
+            )
+        return self._required[key]
+
+    def ids_by_code(self) -> dict[str, str]:
+        """Return official code -> rule id, for callers that name rules by the insurer's codes."""
+        return {rule.official_code: rule.id for rule in self.rules.values() if rule.official_code}
+
+
+def build_snapshot(
+    release: str,
+    rules: Iterable[Rule],
+    tables: Mapping[str, Table],
+    parameters: Mapping[str, Parameter],
+) -> tuple[Snapshot, list[RuleError]]:
+    """Compile every rule that is shadow or active; a rule that cannot run becomes a fault of the snapshot.
+
+    Returns the snapshot and all faults; a release with faults must not get in force, and a snapshot that has
+    one answers *not checked* for it.
+    """
+    drugs = Dictionary(tables)
+    checks: list[Check] = []
+    errors: list[RuleError] = []
+    faults: dict[str, str] = {}
+    kept = tuple(rules)
+    for rule in kept:
+        check, found = compile_check(rule, tables, parameters, drugs)
+        errors += found
+        if check is None:
+            faults[rule.id] = str(found[0]) if found else "could not be compiled"
+        elif rule.status in ("active", "shadow"):
+            checks.append(check)
+    return Snapshot(release, kept, tuple(checks), faults, drugs, tables, parameters), errors
