@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import yaml
-
+from adapters.releases.folder import read_folder
+from engine.cases import Case, read_cases
 from engine.decision import Reference, Words
-from engine.errors import RuleError, RuleErrors
+from engine.errors import RuleErrors
 from engine.facts import COLLECTIONS, SINGLES
-from engine.knowledge import Table, read_table
+from engine.knowledge import Table
 from engine.operators import OPERATORS, Operator
-from engine.parameters import Parameter, read_parameter
-from engine.rule import ColumnName, Rule, read_rule
+from engine.parameters import Parameter
+from engine.release import Release, read_release
+from engine.rule import ColumnName, Rule
 from engine.vocabulary import words_of
 from rules import FOLDER
 
@@ -26,7 +27,6 @@ __all__ = ["language_page", "pages", "stale"]
 
 DOCS = Path(__file__).parent.parent / "docs"
 GENERATED = "<!-- Written by `make docs`; edit the source and run it again. -->\n"
-NOT_RULESETS = ("knowledge", "parameters")
 
 SHAPE = """\
 A rule is `rules/<ruleset>/<rule_name>/rule.yaml`; beside it stands `cases.yaml`, and `make new-rule
@@ -118,7 +118,7 @@ def _cite(reference: Reference) -> str:
     return ", ".join(part for part in (title, reference.article, read) if part)
 
 
-def _rule(rule: Rule, folder: Path) -> Iterator[str]:
+def _rule(rule: Rule, cases: Iterable[Case]) -> Iterator[str]:
     yield from (f"## {rule.title.zh} · {rule.title.en}", "")
     code = f" · official code {rule.official_code}" if rule.official_code else ""
     until = f" until {rule.valid_to}" if rule.valid_to else ""
@@ -133,21 +133,18 @@ def _rule(rule: Rule, folder: Path) -> Iterator[str]:
     if rule.known_limits:
         limits = rule.known_limits if isinstance(rule.known_limits, str) else _both(rule.known_limits)
         yield f"- Known limits: {limits}"
-    cases = yaml.safe_load((folder / "cases.yaml").read_text(encoding="utf-8"))
-    yield from ("", "Cases:", "", *(f"- {case['name']} ({case['expect']})" for case in cases), "")
+    yield from ("", "Cases:", "", *(f"- {case.name} ({case.expect})" for case in cases), "")
 
 
-def _ruleset_page(folder: Path, faults: list[RuleError]) -> str:
-    header = yaml.safe_load((folder / "ruleset.yaml").read_text(encoding="utf-8"))
-    title, about = header["title"], header["description"]
-    lines = [GENERATED, f"# {title['zh']} · {title['en']}", "", about["zh"], "", about["en"], ""]
-    lines += [f"Owner: {header['owner']}", ""]
-    for path in sorted(folder.glob("*/rule.yaml")):
-        place = path.relative_to(folder.parent.parent).as_posix()
-        rule, wrong = read_rule(yaml.safe_load(path.read_text(encoding="utf-8")), place)
-        faults += wrong
-        if rule is not None:
-            lines += _rule(rule, path.parent)
+def _ruleset_page(release: Release, name: str) -> str:
+    ruleset = release.rulesets[name]
+    about = ruleset.description
+    lines = [GENERATED, f"# {_both(ruleset.title)}", "", about.zh, "", about.en, ""]
+    lines += [f"Owner: {ruleset.owner}", ""]
+    for rule in sorted(release.rules, key=lambda rule: rule.id):
+        if rule.ruleset == name:
+            cases, _ = read_cases(release.cases.get(rule.id, []), rule.place)
+            lines += _rule(rule, cases)
     return _page(lines)
 
 
@@ -191,27 +188,22 @@ def _parameters_page(parameters: Iterable[Parameter]) -> str:
 
 def pages(folder: Path = FOLDER) -> dict[str, str]:
     """Return every generated page: path below docs/ -> text. Raise :class:`RuleErrors` with all faults."""
-    faults: list[RuleError] = []
+    files, unreadable = read_folder(folder)
+    release, faults = read_release(files, _no_digest)
+    if unreadable or faults:
+        raise RuleErrors([*unreadable, *faults])
     written = {"language.md": language_page()}
-    for path in sorted(folder.glob("*/ruleset.yaml")):
-        if path.parent.name not in NOT_RULESETS:
-            written[f"rules/{path.parent.name}.md"] = _ruleset_page(path.parent, faults)
-    tables, parameters = [], []
-    for path in sorted((folder / "knowledge").glob("*.yaml")):
-        content = path.with_suffix(".csv")
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-        table, wrong = read_table(raw, content.read_bytes() if content.exists() else None, path.name)
-        faults += wrong
-        tables += [table] if table is not None else []
-    for path in sorted((folder / "parameters").glob("*.yaml")):
-        parameter, wrong = read_parameter(yaml.safe_load(path.read_text(encoding="utf-8")), path.name)
-        faults += wrong
-        parameters += [parameter] if parameter is not None else []
-    if faults:
-        raise RuleErrors(faults)
-    written["rules/knowledge.md"] = _knowledge_page(tables)
-    written["rules/parameters.md"] = _parameters_page(parameters)
+    for name in sorted(release.rulesets):
+        written[f"rules/{name}.md"] = _ruleset_page(release, name)
+    written["rules/knowledge.md"] = _knowledge_page(release.tables[name] for name in sorted(release.tables))
+    written["rules/parameters.md"] = _parameters_page(
+        release.parameters[name] for name in sorted(release.parameters)
+    )
     return written
+
+
+def _no_digest(content: bytes) -> str:
+    return f"{len(content)}"  # a page shows no digest, so that it changes only when its words do
 
 
 def stale(written: dict[str, str], docs: Path) -> tuple[str, ...]:

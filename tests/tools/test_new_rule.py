@@ -5,27 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
-from engine.rule import read_rule
+from adapters.releases.folder import read_folder
+from engine.cases import run_cases
+from engine.lint import examine
+from engine.release import read_release
 from tools.new_rule import write
 
 
-def test_a_new_rule_is_read_without_a_fault(tmp_path: Path) -> None:
+def test_a_new_rule_is_clean_and_its_cases_hold(tmp_path: Path) -> None:
     write("dosage/my_rule", tmp_path)
-    page = yaml.safe_load((tmp_path / "dosage/my_rule/rule.yaml").read_text(encoding="utf-8"))
-    rule, faults = read_rule(page, "rule.yaml")
-    assert faults == []
-    assert rule is not None
-    assert rule.id == "dosage.my_rule"
-
-
-def test_a_new_rule_has_a_case_of_each_kind(
-    tmp_path: Path,
-) -> None:
-    write("dosage/my_rule", tmp_path)
-    cases = yaml.safe_load((tmp_path / "dosage/my_rule/cases.yaml").read_text(encoding="utf-8"))
-    assert [case["expect"] for case in cases] == ["fires", "silent", "not_checked"]
+    files, unreadable = read_folder(tmp_path)
+    release, faults = read_release(files, lambda content: f"length:{len(content)}")
+    snapshot, problems = examine(release)
+    assert [*unreadable, *faults, *problems] == []
+    ran = list(run_cases(release, snapshot))
+    assert [case.expect for _, case, _ in ran] == ["fires", "silent", "not_checked"]
+    assert [wrong for _, _, wrong in ran if wrong] == []
 
 
 def test_a_ruleset_that_exists_keeps_its_page(tmp_path: Path) -> None:
