@@ -25,21 +25,21 @@ test: $(VENV)/test.stamp servers ## everything that CI runs: check, then the tes
 	tools/servers.sh report; \
 	exit $$status
 
-check: $(VENV)/test.stamp ## style, types, import contracts, generated pages, wheel; all faults at once
+check: $(VENV)/test.stamp ## style, types, import contracts, rules, generated pages, wheel: all faults at once
 	@failed=""; \
 	try() { echo "== $$*"; "$$@" || failed="$$failed$$(printf '\n   %s' "$$*")"; }; \
 	try $(BIN)/ruff check --quiet .; \
 	try $(BIN)/ruff format --check --quiet .; \
 	try $(BIN)/mypy --strict; \
 	try $(BIN)/lint-imports --no-logo; \
+	try $(BIN)/ruleward rules check; \
 	try $(BIN)/python -m tools.write_docs --check; \
 	try $(BIN)/python -m tools.wheel; \
 	if [ -n "$$failed" ]; then echo "check failed:$$failed"; exit 1; fi; \
 	echo "check: all well"
 
 rules: $(VENV)/run.stamp ## lint every rule and run every case
-	$(BIN)/ruleward rules lint
-	$(BIN)/ruleward rules test
+	$(BIN)/ruleward rules check
 
 bench: $(VENV)/bench.stamp ## every benchmark at its quick size
 	@status=0; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python "$$file" || status=1; done; exit $$status
