@@ -6,10 +6,12 @@ import asyncio
 import datetime as dt
 import logging
 import os
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -75,7 +77,9 @@ class StoredDecisions:
         self._engine = engine
         self._patience = patience
         self._backend = backend_of(engine.dialect.name)
-        self._writer = Writer(self._backend, connect, capacity=capacity, batch=batch, stop=stop)
+        self._writer = Writer(
+            self._backend, connect, capacity=capacity, batch=batch, patience=patience, stop=stop
+        )
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="decision-log-read")
 
     @property
@@ -177,7 +181,8 @@ class StoredDecisions:
                 return await loop.run_in_executor(self._readers, query)
         except TimeoutError as error:
             raise NotRecorded(f"the database did not answer within {self._patience:g} s") from error
-        except sa.exc.SQLAlchemyError as error:
+        # RuntimeError: the pool of readers is closed.
+        except (sa.exc.SQLAlchemyError, sqlite3.Error, psycopg.Error, RuntimeError) as error:
             raise NotRecorded(f"the decision log cannot be read: {type(error).__name__}") from error
 
 

@@ -99,7 +99,8 @@ def announce(engine: Engine, digest: str, *, at: dt.datetime) -> int:
     """
     with writing(engine) as connection:
         statement = sa.insert(announcement).values(release=digest, at=at).returning(announcement.c.seq)
-        return connection.execute(statement).scalar_one()
+        seq: int = connection.execute(statement).scalar_one()
+    return seq
 
 
 def latest_announcement(engine: Engine) -> Announcement | None:
@@ -119,7 +120,8 @@ def reject(engine: Engine, problems: tuple[Problem, ...], *, at: dt.datetime, di
             .values(after=newest, at=at, release=digest, problems=msgspec.json.encode(problems).decode())
             .returning(rejection.c.seq)
         )
-        return connection.execute(statement).scalar_one()
+        seq: int = connection.execute(statement).scalar_one()
+    return seq
 
 
 def latest_rejection(engine: Engine) -> Rejection | None:

@@ -55,6 +55,7 @@ class Writer:
         *,
         capacity: int,
         batch: int,
+        patience: float,
         stop: Callable[[str], None],
     ) -> None:
         self.trouble: str | None = None  # why the last transaction failed; None once one has succeeded
@@ -62,6 +63,7 @@ class Writer:
         self._connect = connect
         self._capacity = capacity
         self._batch = batch
+        self._patience = patience
         self._stop = stop
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._connection: DBAPIConnection | None = None
@@ -172,7 +174,7 @@ class Writer:
         """Write ``jobs`` and commit; the outcomes are true once this has returned."""
         cursor = connection.cursor()
         try:
-            cursor.execute(self._backend.begin, ())
+            self._backend.begin(cursor, self._patience)
             # Sorted, so that two processes that write the same keys never wait for each other crosswise.
             entries = [row for job in jobs if job.entry is not None for row in job.rows]
             entries.sort(key=lambda row: str(row[1]))

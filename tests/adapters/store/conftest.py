@@ -1,0 +1,192 @@
+"""Give the store's tests real databases: SQLite files, and a PostgreSQL server of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy.engine import Engine
+
+from adapters.store.database import open_database, upgrade
+from engine.ports import Entry
+
+_NUMBERS = itertools.count()
+_HOW_TO_GET_IT = (
+    "no PostgreSQL server binaries: `apt-get install postgresql` (Debian) brings initdb and pg_ctl"
+)
+
+
+def _binaries() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or [
+        Path(path) for path in [shutil.which("initdb")] if path
+    ]
+    if not found:
+        pytest.fail(_HOW_TO_GET_IT, pytrace=False)
+    return found[-1].resolve().parent
+
+
+class PostgresServer:
+    """A PostgreSQL of this test run, on loopback, in a folder of its own."""
+
+    def __init__(self) -> None:
+        self._binaries = _binaries()
+        # PostgreSQL refuses to run as root; its folder must be within reach of whom it runs as.
+        self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        self.folder = Path(tempfile.mkdtemp(prefix="ruleward-pg-"))
+        if self._as:
+            shutil.chown(self.folder, "postgres")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._run("initdb", "-D", "data", "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8")
+
+    def _run(self, program: str, *arguments: str, check: bool = True) -> int:
+        # pg_ctl leaves a server behind that would hold a pipe open: its words go to a file.
+        with (self.folder / "run.log").open("ab") as log:
+            done = subprocess.run(
+                [*self._as, str(self._binaries / program), *arguments],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                check=False,
+            )
+        if check and done.returncode:
+            pytest.fail(f"{program} failed:\n{(self.folder / 'run.log').read_text()[-2000:]}", pytrace=False)
+        return done.returncode
+
+    def start(self) -> None:
+        """Start, again and again while a killed server's children still hold its memory."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
+        for _ in range(50):
+            if not self._run(
+                "pg_ctl", "-D", "data", "-w", "-o", options, "-l", "server.log", "start", check=False
+            ):
+                return
+            time.sleep(0.1)
+        pytest.fail(f"PostgreSQL does not start:\n{(self.folder / 'server.log').read_text()[-2000:]}")
+
+    def stop(self, mode: str) -> None:
+        """Stop: ``fast`` in good order, ``immediate`` as in a crash."""
+        self._run("pg_ctl", "-D", "data", "-w", "-m", mode, "stop", check=False)
+
+    def kill(self) -> None:
+        """SIGKILL the server; its children end by themselves when they notice."""
+        os.kill(int((self.folder / "data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database on this server."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def new_database(self) -> str:
+        """Make an empty database and return its URL."""
+        name = f"test_{next(_NUMBERS)}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return self.url(name)
+
+    def remove(self) -> None:
+        """Stop and leave nothing behind."""
+        self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _server() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Give the PostgreSQL server that all tests share."""
+    with _server() as server:
+        yield server
+
+
+@pytest.fixture
+def mortal_postgres() -> Iterator[PostgresServer]:
+    """Give a PostgreSQL server that this test may kill."""
+    with _server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of a database without tables, of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store/ruleward.db"
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.new_database()
+
+
+@pytest.fixture
+def url(empty_url: str) -> str:
+    """Give the URL of a database with its tables, of either kind."""
+    engine = open_database(empty_url, patience=5.0)
+    upgrade(engine)
+    engine.dispose()
+    return empty_url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Give the URL of a SQLite file with its tables."""
+    made = f"sqlite:///{tmp_path}/ruleward.db"
+    engine = open_database(made, patience=5.0)
+    upgrade(engine)
+    engine.dispose()
+    return made
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Engine]:
+    """Give an engine of either kind, its tables made."""
+    engine = open_database(url, patience=5.0)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def entry() -> Callable[..., Entry]:
+    """Return what makes an entry; anything may be given instead of what it makes up."""
+
+    def make(**given: object) -> Entry:
+        identity = str(uuid.uuid4())
+        values: dict[str, object] = {
+            "id": identity,
+            "key": f"key-{identity}",
+            "request_digest": "sm3:request",
+            "interface": "cds-hooks",
+            "stage": "order_sign",
+            "at": dt.datetime(2026, 3, 1, 0, 30, tzinfo=dt.timezone(dt.timedelta(hours=8))),
+            "release": "sm3:release",
+            "facts_digest": "sm3:facts",
+            "status": "findings",
+            "findings": 2,
+            "not_checked": 1,
+            "trace": '{"findings": ["华法林"]}'.encode(),
+            "answer": identity.encode(),
+            "cards": (f"card-{identity}", "b"),
+            "patient": "p-1",
+        }
+        return Entry(**(values | given))  # type: ignore[arg-type]
+
+    return make
