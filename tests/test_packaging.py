@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -78,6 +81,37 @@ def test_the_wheel_holds_every_source_and_data_file(wheel: Path) -> None:
         if not any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
     }
     assert needed - wheels.names(wheel) == set()
+
+
+def test_an_installed_wheel_passes_its_guard_finds_its_rules_and_answers_at_the_prompt(
+    wheel: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "installed"
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(target),
+        str(wheel),
+    ]
+    subprocess.run(install, check=True)
+    program = "import api.guard, rules; api.guard.ensure_ours(); print(rules.FOLDER)"
+    environment = {**os.environ, "PYTHONPATH": str(target)}
+    for command in (["-c", program], ["-m", "api.cli", "--help"]):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert str(target / "rules") in done.stdout or "usage: ruleward" in done.stdout
 
 
 def test_the_wheel_brings_the_command_ruleward(wheel: Path) -> None:
