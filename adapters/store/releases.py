@@ -78,7 +78,9 @@ def put_release(engine: Engine, digest: str, content: bytes, *, at: dt.datetime,
     values = {"digest": digest, "content": content, "created_at": at, "note": note}
     with writing(engine) as connection:
         statement = _insert(engine, release).values(values).on_conflict_do_nothing(index_elements=["digest"])
-        return connection.execute(statement).rowcount == 1
+        # What comes back, not a row count: psycopg gives none where SQLAlchemy asks for the key.
+        new = connection.execute(statement.returning(release.c.digest)).scalar_one_or_none()
+    return new is not None
 
 
 def get_release(engine: Engine, digest: str) -> StoredRelease | None:

@@ -150,6 +150,12 @@ class Writer:
     def _recover(self, jobs: Sequence[Job], error: Exception, *, again: bool) -> list[Outcome]:
         """Decide what an error of the transaction means for each of its jobs."""
         fault = self._backend.fault(error)
+        if fault is Fault.ROW:
+            failure = self._roll_back()
+            if failure is None:
+                return self._without_the_bad_row(jobs, _reason(error))
+            fault = Fault.BROKEN if self._backend.fault(failure) is Fault.BROKEN else Fault.LOST
+            error = failure
         reason = _reason(error)
         if fault is Fault.BROKEN:
             # Before anything else is tried on this connection: what it says now cannot be believed.
@@ -157,18 +163,20 @@ class Writer:
             self.trouble = f"the decision log cannot be written safely: {reason}"
             self._stop(self.trouble)
             return self._refuse(jobs, self.trouble)
-        if fault is Fault.ROW and self._roll_back():
-            if len(jobs) == 1:
-                _LOG.warning("a row of the decision log was refused: %s", reason)
-                return [NotRecorded(f"the database refuses this row: {reason}")]
-            half = len(jobs) // 2
-            return self._settle(jobs[:half]) + self._settle(jobs[half:])
         self._drop()
         if fault is not Fault.REFUSED and again:
             # Unknown is not absent. The same insert again waits for a commit still under way, leaves alone
             # the rows that are there, and the read-back tells whose they are.
             return self._settle(jobs, again=False)
         return self._refuse(jobs, reason)
+
+    def _without_the_bad_row(self, jobs: Sequence[Job], reason: str) -> list[Outcome]:
+        """Try the halves by themselves, until the row that cannot be stored stands alone."""
+        if len(jobs) == 1:
+            _LOG.warning("a row of the decision log was refused: %s", reason)
+            return [NotRecorded(f"the database refuses this row: {reason}")]
+        half = len(jobs) // 2
+        return self._settle(jobs[:half]) + self._settle(jobs[half:])
 
     def _write(self, connection: DBAPIConnection, jobs: Sequence[Job]) -> list[Outcome]:
         """Write ``jobs`` and commit; the outcomes are true once this has returned."""
@@ -210,15 +218,15 @@ class Writer:
                 stored[key] = (identity, digest, bytes(answer))
         return stored
 
-    def _roll_back(self) -> bool:
-        """Roll back, and say whether the connection is fit for more."""
+    def _roll_back(self) -> Exception | None:
+        """Roll back; return why that failed, if it did."""
         try:
             if self._connection is not None:
                 self._connection.rollback()
         except Exception as error:
             _LOG.warning("the decision log could not roll back: %s", _reason(error))
-            return False
-        return self._connection is not None
+            return error
+        return None
 
     def _drop(self) -> None:
         """Close the connection, which rolls back; the next transaction makes another."""
