@@ -2,7 +2,7 @@
 
 What cannot be read as a message at all is refused with a 4xx whose body is both problem details (RFC 9457)
 and an envelope with ``infcode`` -1. A message that can be read but not be granted (another body under a used
-``msgid``, a 3103 without its reason, no current visit) is answered 200 with ``infcode`` -1, as clients expect.
+``msgid``, a 3103 without its reason, no current visit) is answered 200 with ``infcode`` -1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Say a decision in the words of NHSA 3101/3102: ``result``, and beside it what was not checked. Pure.
 
 An empty ``result`` means *nothing found* to the insurer's clients, so whatever was not checked stands in
-nodes of its own (``not_checked``, ``decisions``) and in ``warn_msg``; clients pass over nodes they do not know.
+nodes of its own (``not_checked``, ``decisions``) and in ``warn_msg``; clients pass over unknown nodes.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ class Place(msgspec.Struct, frozen=True):
 
 def visit_of(node: Node, place: Place, settings: Settings) -> Visit:
     """Return a visit; a discharge in the year 9999 is open, a code not in the tables is noted."""
-    kind_code = (node.text("med_type") or "")._upper()
+    kind_code = (node.text("med_type") or "").upper()
     kind = settings.visit_kinds.get(kind_code) or settings.visit_kinds.get(kind_code[:2])
     if kind_code and kind is None:
         node.note("med_type", "is a code that the site's table does not know")
@@ -46,7 +46,7 @@ def visit_of(node: Node, place: Place, settings: Settings) -> Visit:
 
 
 def _upper(text: str | None) -> str | None:
-    return None if text is None else text._upper()
+    return None if text is None else text.upper()
 
 
 def diagnoses_of(encounter: Node) -> tuple[Diagnosis, ...] | None:
