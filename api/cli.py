@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 from adapters.gm_crypto.sm3 import sm3
 from adapters.releases.folder import read_folder
 from engine.cases import run_cases
-from engine.errors import RuleError
+from engine.decision import Stage
+from engine.errors import RuleError, RuleWardError
 from engine.lint import examine
 from engine.release import Release, read_release
 from engine.snapshot import Snapshot
@@ -23,9 +25,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ruleward", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="verb")
     _rules_verbs(verbs)
+    _serve_verb(verbs)
+    _check_verb(verbs)
     options = parser.parse_args(arguments)
-    code: int = options.run(options)
+    try:
+        code: int = options.run(options)
+    except (RuleWardError, ValueError) as error:
+        print(f"ruleward: {error}", file=sys.stderr)
+        return 1
     return code
+
+
+def _serve_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("serve", help="serve over HTTP; settings come from RULEWARD_… variables")
+    verb.add_argument("--host", default="127.0.0.1")
+    verb.add_argument("--port", type=int, default=8000)
+    verb.add_argument("--workers", type=int, default=2)
+    verb.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from api.serve import serve
+    from rules import FOLDER
+
+    return serve(options.host, options.port, options.workers, FOLDER)
+
+
+def _check_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from rules import FOLDER
+
+    verb = verbs.add_parser("check", help="check FHIR bundles: files, folders or tar archives")
+    verb.add_argument("paths", nargs="+", type=Path)
+    verb.add_argument("--rules", type=Path, default=FOLDER, help="the rules folder")
+    verb.add_argument("--stage", type=Stage, choices=list(Stage), default=Stage.ORDER_SIGN)
+    verb.add_argument("--language", choices=("zh", "en"), default="zh")
+    verb.add_argument(
+        "--at", type=dt.datetime.fromisoformat, help="moment of the decision; now when left out"
+    )
+    verb.set_defaults(run=_check_records)
+
+
+def _check_records(options: argparse.Namespace) -> int:
+    from api.check_records import check_records
+
+    at = options.at or dt.datetime.now().astimezone()
+    return check_records(options.paths, options.rules, at, options.stage, options.language, sys.stdout)
 
 
 def _rules_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

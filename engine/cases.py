@@ -13,10 +13,11 @@ from engine.decision import Certainty, Decision, Finding, Level
 from engine.drugs import Dictionary
 from engine.errors import RuleError
 from engine.evaluate import evaluate
-from engine.facts import Facts
+from engine.facts import COLLECTIONS, SINGLES, Facts
 from engine.release import Release
 from engine.rule import Rule
 from engine.snapshot import Snapshot, build_snapshot
+from engine.vocabulary import Type, words_of
 
 __all__ = ["Case", "Expected", "facts_of", "read_cases", "run_case", "run_cases"]
 
@@ -61,7 +62,7 @@ def read_cases(raw: Any, place: str) -> tuple[list[Case], list[RuleError]]:
 
 
 def facts_of(raw: dict[str, Any], drugs: Dictionary) -> Facts:
-    """Return the facts of a case; a ``drug:`` is resolved by the dictionary.
+    """Return the facts of a case; a ``drug:`` is resolved by the dictionary, a day may stand for its midnight.
 
     Raises ``ValueError`` with the path of what cannot be read.
     """
@@ -70,7 +71,30 @@ def facts_of(raw: dict[str, Any], drugs: Dictionary) -> Facts:
         items = stated.get(name)
         if isinstance(items, list):
             stated[name] = [_resolved(name, item, drugs) for item in items]
-    return msgspec.convert(stated, Facts, strict=False)
+    return msgspec.convert(_with_moments(stated), Facts, strict=False)
+
+
+_MOMENTS = frozenset(
+    word.field
+    for kind in (*SINGLES, *COLLECTIONS)
+    for word in words_of(kind).values()
+    if word.type is Type.MOMENT
+)
+_DAY_LENGTH = len("2026-03-01")
+
+
+def _with_moments(stated: Any) -> Any:
+    """Write days given for moments as midnights."""
+    if isinstance(stated, list):
+        return [_with_moments(one) for one in stated]
+    if not isinstance(stated, dict):
+        return stated
+    return {
+        key: f"{value}T00:00:00"
+        if key in _MOMENTS and isinstance(value, str) and len(value) == _DAY_LENGTH
+        else _with_moments(value)
+        for key, value in stated.items()
+    }
 
 
 def _resolved(collection: str, item: Any, drugs: Dictionary) -> Any:

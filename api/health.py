@@ -1,0 +1,115 @@
+"""Tell how the service stands: alive, ready, which release each worker runs, and its metrics."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from fastapi import APIRouter, Response
+
+from adapters.store import releases as store
+from adapters.store.decisions import StoredDecisions
+from api.metrics import Metrics
+from api.rollout import Follower
+from engine.ports import Clock
+
+__all__ = ["router"]
+
+_FRESH = dt.timedelta(seconds=10)
+
+
+class Readiness(msgspec.Struct, kw_only=True):
+    """The answer of ``/ready``: 200 when this worker can decide and record, else 503."""
+
+    ready: bool
+    release: str
+    since: dt.datetime | None
+    worker: str
+    from_disk: bool
+    refused: dict[str, Any] | None
+    decision_log: str
+    rules: int
+
+
+def _json(body: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
+
+
+def router(
+    follower: Follower, log: StoredDecisions, metrics: Metrics, engine: sa.Engine, clock: Clock
+) -> APIRouter:
+    """Return ``/live``, ``/ready``, ``/metrics`` and ``/releases/status``."""
+    routes = APIRouter(tags=["operations"])
+
+    def refusal() -> dict[str, Any] | None:
+        """Return why something newer is not in force: refused by the publisher, or here."""
+        standing = follower.standing
+        if standing.refused:
+            return {"release": standing.refused, "problems": [{"where": "release", "what": standing.problem}]}
+        rejection = store.latest_rejection(engine)
+        if rejection is None:
+            return None
+        body: dict[str, Any] = msgspec.to_builtins(rejection)
+        return body
+
+    def readiness() -> Readiness:
+        standing = follower.standing
+        snapshot = follower.now()
+        trouble = log.trouble
+        try:
+            refused = refusal()
+        except sa.exc.SQLAlchemyError as error:
+            refused, trouble = None, f"the database does not answer ({type(error).__name__})"
+        metrics.refused.set(refused is not None)
+        ready = snapshot is not None and trouble is None
+        metrics.ready.set(ready)
+        metrics.release.clear()
+        metrics.release.labels(standing.release).set(1)
+        return Readiness(
+            ready=ready,
+            release=standing.release,
+            since=standing.since,
+            worker=follower.worker,
+            from_disk=standing.from_disk,
+            refused=refused,
+            decision_log=trouble or "well",
+            rules=len(snapshot.rules) if snapshot else 0,
+        )
+
+    @routes.get("/live", summary="The process answers", responses={200: {"description": "Alive"}})
+    def live() -> dict[str, bool]:
+        return {"alive": True}
+
+    @routes.get(
+        "/ready",
+        summary="A release is in force and decisions are recorded",
+        responses={200: {"description": "Ready"}, 503: {"description": "Not ready, with the reason"}},
+    )
+    def ready() -> Response:
+        body = readiness()
+        return _json(body, 200 if body.ready else 503)
+
+    @routes.get("/metrics", summary="Prometheus metrics of this worker", response_class=Response)
+    def metrics_text() -> Response:
+        readiness()
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    @routes.get(
+        "/releases/status",
+        summary="What each worker runs, what is announced, what was refused",
+        responses={503: {"description": "The database does not answer"}},
+    )
+    def status() -> Response:
+        try:
+            body = {
+                "announced": store.latest_announcement(engine),
+                "refused": refusal(),
+                "workers": store.workers(engine, since=clock() - _FRESH),
+            }
+        except sa.exc.SQLAlchemyError as error:
+            return _json({"title": "The database does not answer", "detail": type(error).__name__}, 503)
+        return _json(body)
+
+    return routes

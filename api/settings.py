@@ -1,0 +1,75 @@
+"""Read what a site sets, from environment variables; every one is named here with its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from adapters.emr.settings import Settings as RecordSettings
+from adapters.insurance import settings as insurance
+
+__all__ = ["Settings", "read_settings"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one service."""
+
+    data: Path
+    """Where the embedded database and the last good release lie."""
+
+    database_url: str
+    rules: Path | None
+    """The folder to watch; ``None``: releases come only through the database."""
+
+    redis_url: str | None
+    zone: ZoneInfo
+    cors_origins: tuple[str, ...]
+    patience: float
+    """Seconds that a request waits for the decision log."""
+
+    poll_seconds: float
+    """How often a worker asks the database for a newer release; announcements by Redis come sooner."""
+
+    record: RecordSettings
+    insurance: insurance.Settings
+
+
+def read_settings(environment: Mapping[str, str], shipped_rules: Path) -> Settings:
+    """Return the settings; raises ``ValueError`` that names the variable and how to mend it."""
+    data = Path(environment.get("RULEWARD_DATA") or "var").absolute()
+    rules = environment.get("RULEWARD_RULES", str(shipped_rules))
+    zone = environment.get("RULEWARD_ZONE") or "Asia/Shanghai"
+    try:
+        zone_info = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"RULEWARD_ZONE: {zone} is no time zone. Write one such as Asia/Shanghai.") from None
+    return Settings(
+        data=data,
+        database_url=environment.get("RULEWARD_DATABASE_URL") or f"sqlite:///{data / 'ruleward.db'}",
+        rules=Path(rules).absolute() if rules else None,
+        redis_url=environment.get("RULEWARD_REDIS_URL") or None,
+        zone=zone_info,
+        cors_origins=_listed(environment, "RULEWARD_CORS_ORIGINS"),
+        patience=_seconds(environment, "RULEWARD_PATIENCE", 2.0),
+        poll_seconds=_seconds(environment, "RULEWARD_POLL", 0.2),
+        record=RecordSettings(fhir_servers=_listed(environment, "RULEWARD_FHIR_SERVERS")),
+        insurance=insurance.read(environment),
+    )
+
+
+def _listed(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in environment.get(name, "").split(",") if part.strip())
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    stated = environment.get(name)
+    try:
+        seconds = float(stated) if stated else default
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 3600:
+        raise ValueError(f"{name}: {stated} is no number of seconds. Write one such as {default}.")
+    return seconds

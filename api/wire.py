@@ -1,0 +1,65 @@
+"""Build everything and join it: the only place where adapters meet ports. Read this file first."""
+
+from __future__ import annotations
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from adapters.gm_crypto.sm3 import sm3
+from adapters.releases.announcer import Bell
+from adapters.store.database import open_database, upgrade
+from adapters.store.decisions import StoredDecisions, writing_connection
+from api.deciding import DecisionService
+from api.metrics import Metrics
+from api.rollout import Follower, Publisher
+from api.settings import Settings
+from engine.ports import Clock
+
+__all__ = ["Worker", "build_publisher", "build_worker", "clock_in"]
+
+
+def clock_in(zone: ZoneInfo) -> Clock:
+    """Return the clock of the site."""
+    return lambda: dt.datetime.now(zone)
+
+
+class Worker:
+    """What one worker process holds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = clock_in(settings.zone)
+        self.metrics = Metrics()
+        self.engine: sa.Engine = open_database(settings.database_url, patience=settings.patience)
+        self.log = StoredDecisions(
+            self.engine, connect=writing_connection(self.engine), patience=settings.patience
+        )
+        self.bell = Bell(settings.redis_url)
+        self.follower = Follower(
+            self.engine, self.bell, sm3, self.clock, settings.data, settings.poll_seconds
+        )
+        self.service = DecisionService(self.follower, self.log, sm3, self.clock, self.metrics)
+
+    async def close(self) -> None:
+        """Write what waits and let go."""
+        self.follower.close()
+        await self.log.close()
+        self.engine.dispose()
+
+
+def build_worker(settings: Settings) -> Worker:
+    """Return a worker; nothing runs and nothing is connected yet."""
+    return Worker(settings)
+
+
+def build_publisher(settings: Settings) -> tuple[Publisher, sa.Engine] | None:
+    """Bring the tables up to date and return the publisher of the rules folder, if one is watched."""
+    engine = open_database(settings.database_url, patience=settings.patience)
+    upgrade(engine)
+    if settings.rules is None:
+        engine.dispose()
+        return None
+    publisher = Publisher(settings.rules, engine, Bell(settings.redis_url), sm3, clock_in(settings.zone))
+    return publisher, engine
