@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import math
 import sys
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
@@ -18,13 +19,18 @@ import msgspec
 
 from engine.decision import RowCited, Words
 from engine.errors import RuleError
-from engine.vocabulary import Type
 
-__all__ = ["Column", "Header", "Row", "Table", "read_table"]
+__all__ = ["Column", "Header", "Row", "Table", "read_table", "shown"]
 
 Row = tuple[Any, ...]
 
 _EVIDENCE = frozenset({"verified", "single", "recalled"})
+_TYPED = {"source": "text", "evidence": "text", "read_on": "date", "valid_from": "date", "valid_to": "date"}
+
+
+def shown(value: Any) -> Any:
+    """Return a value as a trace shows it: a set in order, so that the same facts give the same bytes."""
+    return tuple(sorted(value)) if isinstance(value, frozenset) else value
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +80,7 @@ class Table:
         at = self.position
         return RowCited(
             self.header.id,
-            {name: row[at[name]] for name in self.header.key},
+            {name: shown(row[at[name]]) for name in self.header.key},
             row[at["source"]] or "",
             row[at["evidence"]] or "",
             row[at["read_on"]] if "read_on" in at else None,
@@ -86,6 +92,20 @@ class Table:
             yield dict(zip(self.names, row, strict=True))
 
 
+def _number(cell: str) -> float:
+    value = float(cell)
+    if not math.isfinite(value):  # a limit that no value reaches would never be noticed
+        raise ValueError(cell)
+    return value
+
+
+def _money(cell: str) -> Decimal:
+    value = Decimal(cell)
+    if not value.is_finite():
+        raise ValueError(cell)
+    return value
+
+
 def _boolean(cell: str) -> bool:
     if cell not in ("true", "false"):
         raise ValueError(cell)
@@ -93,22 +113,20 @@ def _boolean(cell: str) -> bool:
 
 
 def _texts(cell: str) -> frozenset[str]:
-    return frozenset(sys.intern(part.strip()) for part in cell.split("|") if part.strip())
+    parts = frozenset(sys.intern(part.strip()) for part in cell.split("|") if part.strip())
+    if not parts:
+        raise ValueError(cell)
+    return parts
 
 
 _READ: dict[str, Callable[[str], Any]] = {
     "text": sys.intern,
-    "number": float,
-    "money": Decimal,
+    "number": _number,
+    "money": _money,
     "date": dt.date.fromisoformat,
     "boolean": _boolean,
     "text_set": _texts,
 }
-
-
-def column_type(column: Column) -> Type:
-    """Return the type of a column in the rule language."""
-    return Type(column.type)
 
 
 def read_table(header_raw: Any, content: bytes | None, place: str) -> tuple[Table | None, list[RuleError]]:
@@ -135,16 +153,28 @@ def read_table(header_raw: Any, content: bytes | None, place: str) -> tuple[Tabl
                 "K01",
             )
         ]
-    lines = csv.reader(io.StringIO(text))
-    names = next(lines, [])
+    lines = csv.reader(io.StringIO(text), strict=True)
+    try:
+        return _read_rows(header, lines, place)
+    except csv.Error as error:
+        where = f"{place}.csv: line {lines.line_num}"
+        return None, [RuleError(where, f"is no CSV ({error}).", "Close quotes; keep cells short.", "K01")]
+
+
+def _read_rows(header: Header, lines: Any, place: str) -> tuple[Table | None, list[RuleError]]:
+    errors: list[RuleError] = []
+    names: list[str] = next(lines, [])
     if names != list(header.columns):
         what = f"has the columns {', '.join(names)} where its header lists {', '.join(header.columns)}."
         return None, [
             RuleError(f"{place}.csv: line 1", what, "List the same columns in the same order.", "K01")
         ]
     readers = [_READ[column.type] for column in header.columns.values()]
-    rows: list[Row] = []
-    for line, cells in enumerate(lines, start=2):
+    table = Table(header, [], place)
+    rows, at = table.rows, table.position
+    source, evidence, read_on = at["source"], at["evidence"], at.get("read_on")
+    for cells in lines:
+        line = lines.line_num
         if len(cells) != len(readers):
             if cells:
                 what = f"has {len(cells)} cells where there are {len(readers)} columns."
@@ -153,13 +183,29 @@ def read_table(header_raw: Any, content: bytes | None, place: str) -> tuple[Tabl
                 )
             continue
         try:
-            rows.append(
-                tuple([read(cell) if cell else None for read, cell in zip(readers, cells, strict=True)])
-            )
+            row = tuple([read(cell) if cell else None for read, cell in zip(readers, cells, strict=True)])
         except (ValueError, InvalidOperation):
             errors.extend(_cell_faults(header, cells, f"{place}.csv: line {line}"))
-    table = Table(header, rows, place)
-    errors.extend(_row_faults(table))
+            continue
+        rows.append(row)
+        if not row[source] or row[evidence] not in _EVIDENCE:
+            errors.append(
+                RuleError(
+                    f"{place}.csv: line {line}",
+                    f"has source {row[source]!r} and evidence {row[evidence]!r}.",
+                    "Name the document; evidence is verified, single or recalled.",
+                    "K02",
+                )
+            )
+        elif read_on is not None and (row[read_on] is None) != (row[evidence] == "recalled"):
+            errors.append(
+                RuleError(
+                    f"{place}.csv: line {line}",
+                    f"says {row[evidence]} with read_on {row[read_on]}.",
+                    "A row that was read says when; a recalled one does not.",
+                    "K02",
+                )
+            )
     return table, errors
 
 
@@ -169,6 +215,16 @@ def _header_faults(header: Header, place: str) -> Iterator[RuleError]:
             yield RuleError(
                 f"{place}.yaml: columns", f"lack {name}.", "Every row carries its source and evidence.", "K02"
             )
+    for name, wanted in _TYPED.items():
+        if name in header.columns and header.columns[name].type != wanted:
+            yield RuleError(
+                f"{place}.yaml: columns.{name}.type",
+                f"is {header.columns[name].type}.",
+                f"Write {wanted}.",
+                "K01",
+            )
+    if not header.key:
+        yield RuleError(f"{place}.yaml: key", "is empty.", "Name the columns that rules join on.", "K01")
     for name in header.key:
         if name not in header.columns:
             yield RuleError(
@@ -187,24 +243,4 @@ def _cell_faults(header: Header, cells: list[str], where: str) -> Iterator[RuleE
                 f"is {cell!r}, which is no {column.type}.",
                 "Mend or empty the cell.",
                 "K01",
-            )
-
-
-def _row_faults(table: Table) -> Iterator[RuleError]:
-    source, evidence = table.position["source"], table.position["evidence"]
-    read_on = table.position.get("read_on")
-    for line, row in enumerate(table.rows, start=2):
-        if not row[source] or row[evidence] not in _EVIDENCE:
-            yield RuleError(
-                f"{table.place}.csv: line {line}",
-                f"has source {row[source]!r} and evidence {row[evidence]!r}.",
-                "Name the document; evidence is verified, single or recalled.",
-                "K02",
-            )
-        elif read_on is not None and (row[read_on] is None) != (row[evidence] == "recalled"):
-            yield RuleError(
-                f"{table.place}.csv: line {line}",
-                f"says {row[evidence]} with read_on {row[read_on]}.",
-                "A row that was read says when; a recalled one does not.",
-                "K02",
             )
