@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from typing import TypeGuard
 
 import msgspec
 
@@ -23,7 +24,7 @@ def complete(facts: Facts, at: dt.datetime) -> Facts:
     """Return the facts with derived ones filled in, as of the moment of the decision."""
     patient = _patient(facts.patient, at.date())
     components, diagnoses, observations = facts.components, facts.diagnoses, facts.observations
-    if components and patient.weight_kg:
+    if components and patient.weight_kg is not None and patient.weight_kg > 0:
         weight = patient.weight_kg
         components = tuple([_per_kg(component, weight) for component in components])
     if diagnoses:
@@ -55,7 +56,7 @@ def _patient(stated: Patient, on: dt.date) -> Patient:
         patient.age_months = float(months) if patient.age_months is None else patient.age_months
         patient.age_years = float(months // 12) if patient.age_years is None else patient.age_years
     weight, height = patient.weight_kg, patient.height_cm
-    if patient.surface_m2 is None and weight and height:
+    if patient.surface_m2 is None and _positive(weight) and _positive(height):
         patient.surface_m2 = math.sqrt(weight * height / 3600)  # Mosteller
     if patient.creatinine_clearance is None:
         patient.creatinine_clearance = _cockcroft_gault(patient)
@@ -64,10 +65,17 @@ def _patient(stated: Patient, on: dt.date) -> Patient:
 
 def _cockcroft_gault(patient: Patient) -> float | None:
     age, weight, creatinine = patient.age_years, patient.weight_kg, patient.creatinine_umol_l
-    if not age or age < _ADULT_YEARS or not weight or not creatinine or patient.sex not in ("male", "female"):
+    if age is None or age < _ADULT_YEARS or patient.sex not in ("male", "female"):
+        return None
+    if not _positive(weight) or not _positive(creatinine):
         return None
     factor = 0.85 if patient.sex == "female" else 1.0
     return (140 - age) * weight * factor / (72 * creatinine / _UMOL_PER_MG_DL)
+
+
+def _positive(value: float | None) -> TypeGuard[float]:
+    """Say whether a measured value can be one: nothing follows from a weight of zero."""
+    return value is not None and value > 0
 
 
 def _per_kg(component: Component, weight: float) -> Component:

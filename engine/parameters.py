@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
+import math
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 import msgspec
@@ -57,4 +59,28 @@ def read_parameter(raw: Any, place: str) -> tuple[Parameter | None, list[RuleErr
                 "P01",
             )
         ]
-    return parameter, []
+    wrong = [value for value in parameter.values if not _fits(value.value, parameter.type)]
+    return (None if wrong else parameter), [
+        RuleError(
+            f"{place}: values[{parameter.values.index(value)}].value",
+            f"is {value.value!r}, which is no {parameter.type}.",
+            f"Write a {parameter.type}.",
+            "P01",
+        )
+        for value in wrong
+    ]
+
+
+def _fits(value: Any, type_: str) -> bool:
+    try:
+        if type_ == "date":
+            dt.date.fromisoformat(value)
+        elif type_ == "money":
+            return not isinstance(value, bool | tuple) and Decimal(str(value)).is_finite()
+        elif type_ == "number":
+            return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
+        else:
+            return isinstance(value, {"text": str, "text_set": tuple, "boolean": bool}[type_])
+    except (TypeError, ValueError, InvalidOperation):
+        return False
+    return True
