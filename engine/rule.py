@@ -64,7 +64,7 @@ class Leaf(msgspec.Struct, frozen=True):
     name: Name
     operator: str
     value: Value | None
-    more: tuple[Value, ...] = ()
+    more: tuple[tuple[str, Value], ...] = ()  # further keys, such as days of within_days
 
 
 class AllOf(msgspec.Struct, frozen=True):
@@ -231,7 +231,7 @@ class _Reader:
             self.fault(path, "has a name or an operator that is no text.", "Write both as words.")
         value = self.value(raw["value"], f"{path}.value") if "value" in raw else None
         more = tuple(
-            self.value(extra, f"{path}.{key}")
+            (str(key), self.value(extra, f"{path}.{key}"))
             for key, extra in raw.items()
             if key not in ("name", "operator", "value")
         )
@@ -292,6 +292,10 @@ def read_rule(raw: Any, place: str) -> tuple[Rule | None, list[RuleError]]:
         where = f"{place}: {path.strip('`').removeprefix('$.') or 'page'}"
         return None, [RuleError(where, f"{what}.", "See the page of the rule language.", "R01")]
     reader = _Reader(place)
+    if not page.stages:
+        reader.fault("stages", "are empty, so the rule would never run.", "Name at least one stage.")
+    if page.version < 1:
+        reader.fault("version", f"is {page.version}.", "Count from 1.")
     rule = Rule(
         place=place,
         id=page.id,

@@ -12,7 +12,12 @@ OPERATOR = Operator(
     signatures=((Type.TEXT, Type.TEXT),),
     zh="匹配正则",
     en="matches the pattern",
-    doc="The text begins with a match of the RE2 pattern (linear time, so no pattern can stall a check).",
-    py=lambda text, pattern: re2.match(pattern, text) is not None,
-    examples=((("I63.9", "I6[0-9]"), True), (("J18", "I6"), False), ((None, "I6"), None)),
+    doc="The text holds a match of the RE2 pattern (^ and $ tie it down; linear time, so none can stall).",
+    py=lambda text, pattern: re2.search(pattern, text) is not None,
+    examples=(
+        (("I63.9", "I6[0-9]"), True),
+        (("aI63", "I6"), True),
+        (("aI63", "^I6"), False),
+        ((None, "I6"), None),
+    ),
 )
