@@ -14,8 +14,8 @@ from engine.compile.scope import FIRST, INVARIANT, ROW, SECOND, Env, Reader, Sco
 from engine.decision import LEVELS, Finding, Level, NotChecked, Step, Subject, Suggestion
 from engine.drugs import Dictionary
 from engine.errors import RuleError
-from engine.facts import COLLECTIONS
-from engine.knowledge import Table
+from engine.facts import COLLECTIONS, SINGLES
+from engine.knowledge import Table, shown
 from engine.messages import Say, compile_words
 from engine.parameters import Parameter
 from engine.rule import AllOf, ColumnName, Name, Rule
@@ -25,6 +25,8 @@ __all__ = ["Check", "Key", "compile_check", "matches"]
 
 _MOST_BINDINGS = 2
 _SLOTS = (FIRST, SECOND)
+_RANGES = tuple(kind for kind in COLLECTIONS if not kind.startswith("past_"))
+"""What a rule can range over; history is never in focus, so it is reached by ``let`` alone."""
 
 
 class Key:
@@ -65,6 +67,7 @@ class Check:
         "rule",
         "shadow",
         "suggestions",
+        "symmetric",
         "table",
         "test",
         "to_be_verified",
@@ -78,6 +81,7 @@ class Check:
         self.words = tuple(word for word, _ in rule.for_each)
         self.kinds = tuple(kind for _, kind in rule.for_each)
         self.attributes = tuple(COLLECTIONS[kind][0] for kind in self.kinds)
+        self.symmetric = len(set(self.kinds)) < len(self.kinds)  # two items of one collection
         self.key: Key | None = None
         self.partner: Key | None = None
         self.keys: tuple[Key, ...] = ()
@@ -108,6 +112,19 @@ class Check:
                 if (item := env[slot]) is not None
             ]
         )
+
+    def ids(self, ids: list[str]) -> tuple[str, ...]:
+        """Return what tells the subjects of this check apart: two of one collection stand in no order."""
+        return tuple(sorted(ids) if self.symmetric else ids)
+
+    @staticmethod
+    def comes_before(env: Env, held: Env) -> bool:
+        """Say which of two equally bad rows of the same subjects is told, so that it is always the same."""
+        if env[FIRST] is not held[FIRST] or env[SECOND] is not held[SECOND] or env[ROW] is held[ROW]:
+            return False
+        cells = zip(env[ROW], held[ROW], strict=True)
+        mine, other = next(((mine, other) for mine, other in cells if mine != other), (None, None))
+        return str(shown(mine)) < str(shown(other))
 
     def finding(self, env: Env, level: Level) -> Finding:
         """Say what was found, with its trace."""
@@ -143,9 +160,15 @@ class Check:
     def missing(self, env: Env) -> tuple[str, ...]:
         """Name the facts whose absence left the outcome unknown."""
         names = [name for step in self.test.steps(env) if step.outcome is None for name in step.missing]
-        if env[ROW] is None and self.table is not None:
+        row = env[ROW]
+        if row is None and self.table is not None:
             names = [name for name in names if name.partition(".")[0] != self.row_word]
-            names += [key.reader.name for key in self.keys if key.reader.read(env) is None]
+        names += [
+            key.reader.name
+            for key in self.keys
+            if key.reader.read(env) is None
+            and (row is None or (key.column is not None and row[key.column] is not None))
+        ]
         return tuple(dict.fromkeys(names))
 
     @property
@@ -163,12 +186,14 @@ def compile_check(
     if len(rule.for_each) > _MOST_BINDINGS:
         scope.fault("for_each", "binds more than two things.", "Bind one or two; use let for the rest.")
     for word, kind in rule.for_each:
-        if kind not in COLLECTIONS:
-            scope.fault(f"for_each.{word}", f"is {kind}.", f"Use one of {', '.join(COLLECTIONS)}.")
+        if kind not in _RANGES:
+            scope.fault(f"for_each.{word}", f"is {kind}.", f"Use one of {', '.join(_RANGES)}.")
     if join is not None and (table := tables.get(join.table)) is None:
         scope.fault(
             "match", f"joins the table {join.table}, which is not loaded.", "Add it under rules/knowledge."
         )
+    if join is not None and join.word in (*SINGLES, *(word for word, _ in rule.for_each)):
+        scope.fault("match", f"calls a row {join.word}, which means something else.", "Choose another word.")
     if scope.errors:
         return None, scope.errors
     scope = Scope(rule.place, rule.for_each, parameters, (join.word, table) if join and table else None)
@@ -205,18 +230,30 @@ def _split(check: Check, children: list[Test], residual: list[Test], validity: l
     gates = [test for test in children if test.slots <= INVARIANT]
     rest = [test for test in children if not test.slots <= INVARIANT]
     if check.keys:
-        bound = [key for key in check.keys if key.slot in _SLOTS]
-        if bound and bound[0] is check.keys[0]:
-            check.key = bound[0]
-            if len(bound) > 1 and bound[1] is check.keys[1] and bound[1].slot != bound[0].slot:
-                check.partner = bound[1]
-                residual = residual[1:]
+        first, *others = check.keys
+        second = others[0] if others else None
+        if first.slot in _SLOTS:
+            check.key = first
+        if check.key is not None and second is not None and _are_partners(check, first, second):
+            by_slot = sorted((first, second), key=lambda key: key.slot)
+            check.key, check.partner = by_slot
+            check.keys = (*by_slot, *others[1:])
+            residual = residual[1:]
     elif len(check.words) >= 1:
         check.key = _constant_key(rest)
         rest = [test for test in rest if check.key is None or test is not check.key.test]
     check.gate = all_of(gates).judge if gates else None
     remaining = [*residual, *validity, *rest]
     check.rest = all_of(remaining).judge if remaining else _true
+
+
+def _are_partners(check: Check, first: Key, second: Key) -> bool:
+    """Say whether two keys, one on each item, find the rows by themselves: no cell matches anything."""
+    table = check.table
+    if table is None or second.slot not in _SLOTS or second.slot == first.slot:
+        return False
+    columns = [key.column for key in (first, second) if key.column is not None]
+    return all(row[column] is not None for column in columns for row in table.rows)
 
 
 def _true(_: Env) -> bool:
@@ -256,6 +293,9 @@ def _join_keys(rule: Rule, table: Table, scope: Scope) -> list[Key | None]:
                 path, f"is {reader.name}, a {reader.type}.", "Join by a text or a set of texts.", "R03"
             )
             reader = None
+        elif reader is not None and ROW in reader.slots:
+            scope.fault(path, f"is {reader.name}, of the row itself.", "Join by a fact.", "R03")
+            reader = None
         elif table.header.columns[column].type not in ("text", "text_set"):
             scope.fault(path, f"joins a {table.header.columns[column].type}.", "Join text columns.", "R03")
             reader = None
@@ -267,8 +307,8 @@ def _join_keys(rule: Rule, table: Table, scope: Scope) -> list[Key | None]:
     return keys
 
 
-def matches(key: Key) -> Test:
-    """Compare a further join column; an empty cell matches anything."""
+def matches(key: Key, *, empty: bool = True) -> Test:
+    """Compare a join column with its fact; ``empty`` is what an empty cell says (the first never matches)."""
     read, index, is_set = key.reader.read, key.column, key.is_set
 
     def judge(env: Env) -> bool | None:
@@ -277,7 +317,7 @@ def matches(key: Key) -> Test:
             return None
         cell = row[index]
         if cell is None:
-            return True
+            return empty
         value = read(env)
         if value is None:
             return None
@@ -288,7 +328,9 @@ def matches(key: Key) -> Test:
     def steps(env: Env) -> list[Step]:
         outcome = judge(env)
         missing = (key.reader.name,) if outcome is None else ()
-        return [Step("match", key.reader.name, "equal_to", outcome, read(env), None, "table", missing)]
+        cell = None if env[ROW] is None else shown(env[ROW][index])
+        value = shown(read(env))
+        return [Step("match", key.reader.name, "equal_to", outcome, value, cell, "table", missing)]
 
     return Test(judge, steps, key.reader.slots | {ROW})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -52,7 +53,7 @@ class _Run:
         self.env[AT], self.env[FACTS] = self.moment, self.facts
         self.env[PATIENT], self.env[VISIT] = self.facts.patient, self.facts.visit
         self.gates: list[Any] = [_UNSET] * snapshot.count
-        self.fired: dict[tuple[int, frozenset[str]], tuple[int, Check, Env]] = {}
+        self.fired: dict[tuple[int, tuple[str, ...]], tuple[int, Check, Env]] = {}
         self.open: dict[tuple[int, tuple[str, ...]], NotChecked] = {}
 
     def decide(self) -> Decision:
@@ -109,15 +110,17 @@ class _Run:
         if check.table is None:
             self._judge(check, None)
             return
-        key = check.keys[0]
-        if key.reader.read(self.env) is None:
-            self._judge_without_key(check)
-            return
-        first = matches(key).judge
-        for row in check.table.rows:
-            self.env[ROW] = row
-            if first(self.env):
-                self._judge(check, row)
+        try:
+            if check.keys[0].reader.read(self.env) is None:
+                self._judge_without_key(check)
+                return
+            first = matches(check.keys[0], empty=False).judge
+            for row in check.table.rows:
+                self.env[ROW] = row
+                if first(self.env):
+                    self._judge(check, row)
+        except Exception as error:
+            self._broken(check, error)
 
     def _run_pairs(self, pairs: Pairs) -> None:
         check, env = pairs.check, self.env
@@ -131,31 +134,44 @@ class _Run:
             kinds = zip(check.kinds, (firsts, seconds), strict=True)
             self._unknown(check, (), tuple(dict.fromkeys(kind for kind, items in kinds if items is None)))
             return
-        same = check.attributes[0] == check.attributes[1]
         if pairs.partners is not None:
-            self._run_partners(pairs, firsts, seconds, same=same)
+            self._run_partners(pairs, firsts, seconds)
             return
+        by_row = check.table is not None and check.key is None
+        by_second = check.key is not None and check.key.slot == SECOND
+        rows: tuple[Row | None, ...] | list[Row] | None = (None,)
         for first in firsts:
             env[FIRST] = first
-            rows = self._rows_for(pairs, check)
-            if rows == ():
-                continue
+            if not by_row and not by_second:
+                rows = self._rows_for(pairs)
+                if rows is not None and not rows:
+                    continue
             for second in seconds:
-                if (same and first is second) or not (first.in_focus or second.in_focus):
+                if not self._meet(check, first, second):
                     continue
                 env[SECOND] = second
+                if by_row:
+                    self._judge_rows(check)
+                    continue
+                if by_second:
+                    rows = self._rows_for(pairs)
                 if rows is None:
                     self._judge_without_key(check)
-                else:
-                    for row in rows:
-                        self._judge(check, row)
+                    continue
+                for row in rows:
+                    self._judge(check, row)
         env[SECOND] = None
 
-    def _rows_for(self, pairs: Pairs, check: Check) -> tuple[Row | None, ...] | list[Row] | None:
-        """Return the rows that the first item can meet; ``None`` when its key is unknown."""
-        key = check.key
+    @staticmethod
+    def _meet(check: Check, first: Any, second: Any) -> bool:
+        """Say whether two items make a pair: different ones, of which the action touches one."""
+        return (first.in_focus or second.in_focus) and not (check.symmetric and first is second)
+
+    def _rows_for(self, pairs: Pairs) -> tuple[Row | None, ...] | list[Row] | None:
+        """Return the rows that the keyed item can meet; ``None`` when its key is unknown."""
+        key = pairs.check.key
         if key is None:
-            return (None,) if check.table is None else check.table.rows
+            return (None,)
         value = key.reader.read(self.env)
         if value is None:
             return None
@@ -164,7 +180,7 @@ class _Run:
             return (None,) if not key.constants.isdisjoint(values) else ()
         return [row for one in values for row in pairs.rows.get(one, ())]
 
-    def _run_partners(self, pairs: Pairs, firsts: Any, seconds: Any, *, same: bool) -> None:
+    def _run_partners(self, pairs: Pairs, firsts: Any, seconds: Any) -> None:
         check, env, partners = pairs.check, self.env, pairs.partners
         key, partner = check.key, check.partner
         if key is None or partner is None or partners is None:
@@ -184,7 +200,10 @@ class _Run:
             value = read_first(first)
             env[FIRST] = first
             if value is None:
-                self._meet_unknown(check, first, seconds, same=same)
+                for second in seconds:
+                    if self._meet(check, first, second):
+                        env[SECOND] = second
+                        self._judge_without_key(check)
                 continue
             for element in value if key.is_set else (value,):
                 others = partners.get(element)
@@ -193,21 +212,29 @@ class _Run:
                 for shared in present & others.keys():
                     held = others[shared]
                     for second in by_value[shared]:
-                        if (same and second is first) or not (first.in_focus or second.in_focus):
+                        if not self._meet(check, first, second):
                             continue
                         env[SECOND] = second
                         for row in held if isinstance(held, list) else (held,):
                             self._judge(check, row)
-                if unknown:
-                    self._meet_unknown(check, first, unknown, same=same)
+                for second in unknown:
+                    if self._meet(check, first, second):
+                        env[SECOND] = second
+                        self._judge_without_partner(check, others)
         env[SECOND] = None
 
-    def _meet_unknown(self, check: Check, first: Any, seconds: Any, *, same: bool) -> None:
-        for second in seconds:
-            if (same and second is first) or not (first.in_focus or second.in_focus):
-                continue
-            self.env[FIRST], self.env[SECOND] = first, second
-            self._judge_without_key(check)
+    def _judge_without_partner(self, check: Check, others: Mapping[str, Row | list[Row]]) -> None:
+        """Judge a pair whose second item is not understood: silent only if every row would be."""
+        env = self.env
+        try:
+            for held in others.values():
+                for row in held if isinstance(held, list) else (held,):
+                    env[ROW] = row
+                    if check.rest(env) is not False:
+                        self._unknown(check, check.subjects(self._bound(check)), check.missing(env))
+                        return
+        except Exception as error:
+            self._broken(check, error)
 
     # -- what a check says about the items bound now ----------------------------------------------------
 
@@ -277,25 +304,26 @@ class _Run:
 
     def _fire(self, check: Check) -> None:
         env = self._bound(check)
-        ids = frozenset([env[slot].id for slot in (FIRST, SECOND) if env[slot] is not None])
         rank = _RANK[check.level(env)]
-        key = (check.number, ids)
+        key = (check.number, check.ids([env[slot].id for slot in (FIRST, SECOND) if env[slot] is not None]))
         held = self.fired.get(key)
-        if held is None or rank < held[0]:
+        if held is None or rank < held[0] or (rank == held[0] and check.comes_before(env, held[2])):
             self.fired[key] = (rank, check, env)
 
     def _unknown(self, check: Check, subjects: tuple[Subject, ...], missing: tuple[str, ...]) -> None:
         if check.shadow or self._gate(check) is False:
             return
-        key = (check.number, tuple(sorted(subject.id for subject in subjects)))
+        key = (check.number, check.ids([subject.id for subject in subjects]))
         held = self.open.get(key)
         if held is not None:
-            missing = tuple(dict.fromkeys(held.missing + missing))
+            missing = tuple(sorted({*held.missing, *missing}))  # rows come in no order
         self.open[key] = check.not_checked(subjects, missing)
 
     def _broken(self, check: Check, error: Exception) -> None:
         """A check that breaks must be seen: it is not checked, never silent."""
         _LOG.error("check %s broke: %s", check.rule.id, type(error).__name__, exc_info=error)
+        if check.shadow:
+            return
         fault = f"the check broke ({type(error).__name__})"
         self.open[check.number, ("fault",)] = check.not_checked((), (), fault)
 
@@ -305,7 +333,11 @@ class _Run:
         shown: list[tuple[int, Finding]] = []
         shadow: list[tuple[int, Finding]] = []
         for rank, check, env in self.fired.values():
-            finding = check.finding(env, LEVELS[rank])
+            try:
+                finding = check.finding(env, LEVELS[rank])
+            except Exception as error:
+                self._broken(check, error)
+                continue
             (shadow if check.shadow else shown).append((rank, finding))
         required = self.snapshot.required(self.stage, self.on)
         not_checked = self._not_checked()

@@ -13,9 +13,10 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
-from engine.compile.scope import FACTS, OTHER, Env, Reader, Scope
+from engine.compile.scope import FACTS, OTHER, ROW, Env, Reader, Scope
 from engine.decision import Step
 from engine.facts import COLLECTIONS
+from engine.knowledge import shown
 from engine.operators import OPERATORS
 from engine.operators._operator import instant
 from engine.rule import Aggregate, AllOf, Calculation, Leaf, Node, Not
@@ -151,13 +152,17 @@ def _compile_leaf(leaf: Leaf, scope: Scope) -> Test | None:
         return None
     wanted = tuple(signature[1] for signature in fitting)
     if wanted == (Type.NOTHING,):
+        if leaf.more:
+            scope.fault(leaf.path, f"gives {leaf.more[0][0]} to {leaf.operator}.", "Leave it out.", "R03")
+            return None
         return _unary(leaf, left, operator.py, strict=operator.strict)
-    if leaf.value is None or len(leaf.more) != len(operator.more):
+    more = dict(leaf.more)
+    if leaf.value is None or more.keys() != set(operator.more):
         keys = ", ".join(("value", *operator.more))
-        scope.fault(leaf.path, f"needs {keys} for {leaf.operator}.", f"Give {keys}.", "R03")
+        scope.fault(leaf.path, f"needs {keys} for {leaf.operator}.", f"Give {keys} and no more.", "R03")
         return None
     right = scope.value(leaf.value, wanted, f"{leaf.path}.value")
-    extra = [scope.value(more, fitting[0][2:], f"{leaf.path}.{operator.more[0]}") for more in leaf.more]
+    extra = [scope.value(more[key], fitting[0][2:], f"{leaf.path}.{key}") for key in operator.more]
     if right is None or None in extra:
         return None
     readers = [right, *(reader for reader in extra if reader is not None)]
@@ -174,15 +179,19 @@ def _operators_for(type_: Type) -> list[str]:
 
 def _unary(leaf: Leaf, left: Reader, py: Callable[[Any], bool], *, strict: bool) -> Test:
     read = left.read
+    # Without a row nothing is known about its cells, not even whether they are empty.
+    needs_row = ROW in left.slots
 
     def judge(env: Env) -> bool | None:
         value = read(env)
-        return None if strict and value is None else py(value)
+        if value is None and (strict or (needs_row and env[ROW] is None)):
+            return None
+        return py(value)
 
     def steps(env: Env) -> list[Step]:
         outcome = judge(env)
         missing = left.missing(env) if outcome is None else ()
-        return [Step(leaf.path, left.name, leaf.operator, outcome, read(env), None, "", missing)]
+        return [Step(leaf.path, left.name, leaf.operator, outcome, shown(read(env)), None, "", missing)]
 
     return Test(judge, steps, left.slots, (left, leaf.operator, None))
 
@@ -217,7 +226,7 @@ def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., b
 
     def steps(env: Env) -> list[Step]:
         outcome = judge(env)
-        value, other = read(env), read_right(env)
+        value, other = shown(read(env)), shown(read_right(env))
         missing: tuple[str, ...] = ()
         if outcome is None:
             missing = tuple(
@@ -284,6 +293,13 @@ def _aggregate(word: str, let: Aggregate, scope: Scope) -> Reader | None:
     if let.collection not in COLLECTIONS:
         scope.fault(let.path, f"ranges over {let.collection}.", f"Use one of {', '.join(COLLECTIONS)}.")
         return None
+    if scope.kind_of(let.alias) is not None:
+        scope.fault(
+            let.path,
+            f"calls a {let.collection} {let.alias}, which means something else.",
+            "Choose another word.",
+        )
+        return None
     inner = scope.with_alias(let.alias, let.collection)
     where = compile_node(let.where, inner) if let.where is not None else None
     field = inner.name(let.field.name, f"{let.path}.field") if let.field else None
@@ -327,17 +343,21 @@ def _aggregate_reader(
         if rows is None:
             return None
         values: list[Any] = []
+        outer = env[OTHER]  # a derived value may be read while another ranges over its own rows
         for row in rows:
             env[OTHER] = row
             said = True if judge is None else judge(env)
-            if said is None:
-                return None
             if said:
                 value = read_field(env) if read_field else 1
                 order = read_by(env) if read_by else 0
-                if value is None or order is None:
-                    return None
-                values.append((order, value) if read_by else value)
+                if value is not None and order is not None:
+                    values.append((order, value) if read_by else value)
+                    continue
+            elif said is False:
+                continue
+            env[OTHER] = outer
+            return None
+        env[OTHER] = outer
         return summarise(values, zero)
 
     def missing(env: Env) -> tuple[str, ...]:
@@ -345,12 +365,19 @@ def _aggregate_reader(
         if rows is None:
             return (let.collection,)
         names: list[str] = []
+        outer = env[OTHER]
         for row in rows:
             env[OTHER] = row
             if where and where.judge(env) is None:
                 names += [name for step in where.steps(env) for name in step.missing]
             elif not where or where.judge(env):
-                names += [reader.name for reader in (field, by) if reader and reader.read(env) is None]
+                names += [
+                    name
+                    for reader in (field, by)
+                    if reader and reader.read(env) is None
+                    for name in reader.missing(env)
+                ]
+        env[OTHER] = outer
         return tuple(dict.fromkeys(names)) or (f"{let.collection} ({word})",)
 
     used = [part.slots for part in (where, field, by) if part is not None]
