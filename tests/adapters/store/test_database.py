@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,8 +15,6 @@ from adapters.store.database import StoreError, downgrade, open_database, upgrad
 from adapters.store.decisions import StoredDecisions, get_decision, writing_connection
 from adapters.store.tables import METADATA
 from engine.ports import Entry
-
-WRITER = Path(__file__).with_name("writing_process.py")
 
 
 def test_the_migrations_make_exactly_the_tables_that_the_code_names(database: Engine) -> None:
@@ -44,25 +40,12 @@ async def test_what_is_stored_survives_a_second_upgrade_and_goes_with_a_downgrad
     assert get_decision(database, one.id) is None
 
 
-def test_several_workers_may_upgrade_an_empty_database_at_once(empty_url: str) -> None:
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(WRITER), empty_url, "upgrade"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-    said = [worker.communicate(timeout=30)[0] for worker in workers]
-    assert said == ["upgraded\n"] * 3
+def test_several_workers_may_upgrade_an_empty_database_at_once(empty_url: str, processes: Any) -> None:
+    workers = processes(empty_url, "upgrade")
+    workers.start(4)
+    said, codes = workers.until_ended()
+    assert codes == [0] * 4, workers.close()
+    assert said == ["upgraded"] * 4
 
 
 def test_a_database_of_a_newer_ruleward_is_refused_with_what_to_do(database: Engine) -> None:
@@ -83,10 +66,9 @@ def test_sqlite_writes_ahead_and_syncs_every_commit(sqlite_url: str) -> None:
 
 @pytest.mark.postgresql
 def test_postgresql_commits_durably_even_where_the_role_says_otherwise(
-    postgres: object, request: pytest.FixtureRequest
+    postgres: Any,
 ) -> None:
-    url: str = request.getfixturevalue("postgres").new_database()
-    engine = open_database(url, patience=1.0)
+    engine = open_database(postgres.new_database(), patience=1.0)
     with engine.begin() as connection:
         connection.execute(sa.text(f'ALTER DATABASE "{engine.url.database}" SET synchronous_commit = off'))
     engine.dispose()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import subprocess
-import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -21,7 +19,6 @@ from adapters.store.tables import decision, feedback
 from engine.errors import NotRecorded, ReusedKey
 from engine.ports import Entry, FeedbackEntry, Recorded
 
-WRITER = Path(__file__).with_name("writing_process.py")
 MakeEntry = Callable[..., Entry]
 
 
@@ -90,32 +87,15 @@ async def test_duplicates_inside_one_transaction_get_one_row_and_one_answer(
 
 
 def test_one_key_a_thousand_times_from_three_processes_gives_one_row_and_one_answer(
-    url: str, database: Engine
+    url: str, database: Engine, processes: Any
 ) -> None:
-    writers = [
-        subprocess.Popen(
-            [sys.executable, str(WRITER), url, "same", "334", "the-key"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    said: Counter[tuple[str, str]] = Counter()
-    for writer in writers:
-        assert writer.stdout is not None
-        writer.stdout.readline()
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("\n")
-        writer.stdin.flush()
-    for writer in writers:
-        for line in writer.communicate(timeout=60)[0].splitlines():
-            kind, answer = line.split()
-            said[kind, answer] += 1
-    assert said.total() >= 1000
-    assert len({answer for _, answer in said}) == 1
-    assert sum(count for (kind, _), count in said.items() if kind == "fresh") == 1
+    writers = processes(url, "same", "334", "the-key")
+    writers.start(3)
+    said, codes = writers.until_ended()
+    assert codes == [0] * 3, writers.close()
+    assert len(said) >= 1000
+    assert len({line.split()[1] for line in said}) == 1
+    assert sum(line.startswith("fresh") for line in said) == 1
     assert rows(database) == 1
 
 

@@ -9,11 +9,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -29,7 +26,6 @@ from adapters.store.tables import decision, feedback
 from engine.errors import NotRecorded
 from engine.ports import Entry, FeedbackEntry, Recorded
 
-WRITER = Path(__file__).with_name("writing_process.py")
 AT = dt.datetime(2026, 3, 1, 8, tzinfo=dt.UTC)
 MakeEntry = Callable[..., Entry]
 
@@ -175,11 +171,11 @@ async def sweep(engine: Engine, entry: MakeEntry, fault: str, *, after: bool) ->
     for fail_at in range(1, 1000):
         trap = Trap(fail_at, FAULTS[fault], after)
         told = Told()
-        log = StoredDecisions(engine, connect=trapped(engine, trap), stop=told.stops.append, batch=8)
+        log = StoredDecisions(engine, connect=trapped(engine, trap), stop=told.stops.append, batch=4)
         with engine.begin() as connection:
             connection.execute(sa.delete(decision))
             connection.execute(sa.delete(feedback))
-        entries = [entry() for _ in range(12)]
+        entries = [entry() for _ in range(8)]
         await drive(log, entries, told)
         await log.close()
 
@@ -318,19 +314,14 @@ async def test_a_full_disk_is_said_so_and_the_same_key_is_stored_once_there_is_r
 
 
 def test_a_write_that_the_kernel_refuses_ends_the_process_with_all_it_acknowledged_on_disk(
-    sqlite_url: str,
+    sqlite_url: str, processes: Any
 ) -> None:
-    writer = subprocess.Popen(
-        [sys.executable, str(WRITER), sqlite_url, "limited", str(2 << 20)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    said, complaint = writer.communicate("\n", timeout=60)
-    assert writer.returncode == 74, complaint  # EX_IOERR
+    writer = processes(sqlite_url, "limited", str(2 << 20))
+    writer.start()
+    acknowledged, codes = writer.until_ended()
+    complaint = writer.close()
+    assert codes == [74], complaint  # EX_IOERR
     assert "disk I/O error" in complaint
-    acknowledged = [line for line in said.splitlines() if line.startswith("key-")]
     engine = open_database(sqlite_url, patience=5.0)
     assert acknowledged
     assert set(acknowledged) <= set(stored(engine))

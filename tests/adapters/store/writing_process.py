@@ -6,7 +6,8 @@
 ``writing_process.py URL same N KEY``    append N times under one key, every tenth time three at once
 ``writing_process.py URL upgrade``       bring the tables up to date
 
-It waits for a line on stdin before it begins, so that the imports are over by then.
+A line with a number on stdin starts so many processes that do it, forked after the imports are over; each
+says ``pid N`` first. When all have ended, ``ended`` follows, with how each did.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import datetime as dt
 import os
 import resource
 import sys
+import traceback
 import uuid
 
 from adapters.store.database import open_database, upgrade
@@ -54,7 +56,7 @@ def say(*words: str) -> None:
 async def load(log: StoredDecisions, *, boast: bool) -> None:
     """Append for ever from many tasks."""
 
-    async def work() -> None:
+    async def one_after_another() -> None:
         while True:
             one = entry(f"key-{uuid.uuid4()}")
             if boast:
@@ -66,7 +68,7 @@ async def load(log: StoredDecisions, *, boast: bool) -> None:
             if not boast:
                 say(one.key)
 
-    await asyncio.gather(*(work() for _ in range(TASKS)))
+    await asyncio.gather(*(one_after_another() for _ in range(TASKS)))
 
 
 async def same(log: StoredDecisions, times: int, key: str) -> None:
@@ -79,10 +81,8 @@ async def same(log: StoredDecisions, times: int, key: str) -> None:
         done += at_once
 
 
-async def main(url: str, verb: str, *rest: str) -> None:
+async def work(url: str, verb: str, *rest: str) -> None:
     """Do what the command line says."""
-    say("ready")
-    sys.stdin.readline()
     engine = open_database(url, patience=5.0)
     if verb == "upgrade":
         upgrade(engine)
@@ -98,5 +98,27 @@ async def main(url: str, verb: str, *rest: str) -> None:
         await load(log, boast=verb == "boast")
 
 
+def start(arguments: list[str]) -> int:
+    """Fork a process that works, and return its number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    say("pid", str(os.getpid()))
+    try:
+        asyncio.run(work(*arguments))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def main(arguments: list[str]) -> None:
+    """Start processes as stdin asks for them, until it ends."""
+    while line := sys.stdin.readline():
+        pids = [start(arguments) for _ in range(int(line))]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        say("ended", *map(str, codes))
+
+
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    main(sys.argv[1:])
