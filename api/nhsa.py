@@ -10,9 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Callable
 from decimal import Decimal
-from typing import Protocol
 
 import msgspec
 from fastapi import APIRouter, Request, Response
@@ -23,13 +21,13 @@ from adapters.insurance.mapping import Audit, AuditRequest, read_audit
 from adapters.insurance.reading import Node, Note, ShapeError, root
 from adapters.insurance.schema import MSGID, answer_schema, problem_schema, request_schema
 from adapters.insurance.settings import Settings
-from engine.decision import Decision, Stage
+from api.deciding import DecisionService, Render
+from engine.decision import Decision
 from engine.errors import FactsError, NotReady, NotRecorded, ReusedKey
-from engine.facts import Facts
-from engine.ports import Clock, FeedbackEntry
+from engine.ports import Clock
 from engine.snapshot import Snapshot
 
-__all__ = ["Decides", "router"]
+__all__ = ["router"]
 
 INFNOS = ("3101", "3102", "3103")
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
@@ -37,32 +35,6 @@ _PARTS = msgspec.json.Decoder(Part, float_hook=Decimal)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _CANONICAL = msgspec.json.Encoder(decimal_format="number", order="deterministic")
 _BYTE = re.compile(r" \(byte (\d+)\)")
-
-Render = Callable[[Decision, str, bool], tuple[bytes, tuple[str, ...]]]
-
-
-class Decides(Protocol):
-    """What is wanted of the decision service here."""
-
-    def in_force(self) -> Snapshot: ...
-
-    def digest(self, content: bytes, /) -> str: ...
-
-    async def decide(  # noqa: PLR0913
-        self,
-        snapshot: Snapshot,
-        facts: Facts,
-        *,
-        stage: Stage,
-        interface: str,
-        key: str,
-        request_digest: str,
-        patient: str,
-        only: frozenset[str] | None,
-        render: Render,
-    ) -> bytes: ...
-
-    async def feedback(self, entries: tuple[FeedbackEntry, ...], /) -> None: ...
 
 
 class _Refused(Exception):
@@ -97,7 +69,7 @@ def _envelope(
 class _Endpoint:
     """The transactions over one decision service."""
 
-    def __init__(self, service: Decides, settings: Settings, clock: Clock) -> None:
+    def __init__(self, service: DecisionService, settings: Settings, clock: Clock) -> None:
         self._service, self._settings, self._clock = service, settings, clock
 
     async def answer(self, request: Request, allowed: tuple[str, ...]) -> Response:
@@ -240,7 +212,7 @@ def _combined(parts: list[Part], notes: tuple[Note, ...], region: str) -> dict[s
     return _envelope(seed, (parts[0].at, parts[-1].at), region, warn=warning(parts), output=output)
 
 
-def router(service: Decides, settings: Settings, clock: Clock) -> APIRouter:
+def router(service: DecisionService, settings: Settings, clock: Clock) -> APIRouter:
     """Return the routes ``/nhsa`` (any of the three) and ``/nhsa/3101``, ``/nhsa/3102``, ``/nhsa/3103``."""
     endpoint = _Endpoint(service, settings, clock)
     routes = APIRouter(tags=["nhsa"])
