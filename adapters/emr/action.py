@@ -20,6 +20,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     drafts: tuple[tuple[Node, str], ...] = ()  # (resource, path): draft orders, the medication, appointments
     selections: frozenset[str] | None = None  # order-select: only these are in focus
     resources: Mapping[str, Node] = {}  # by fullUrl, for references between the drafts
+    expects: frozenset[str] = frozenset()  # prefetch keys of the hook: one that is missing is noted
     everything: bool = False  # patient-view, encounter-discharge: all is in focus
 
 

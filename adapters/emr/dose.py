@@ -1,7 +1,7 @@
-"""Compute single and daily doses of one ingredient from the instructions of an order .
+"""Compute single and daily doses of one ingredient from the instructions of an order.
 
-A range gives a low and a high; *as needed* is a ceiling (``maxDosePerPeriod`` where it is stated); instructions
-of one ``sequence`` add up, those of several are phases of which the extremes count. What is not certain is
+A range gives a low and a high; *as needed* is a ceiling (``maxDosePerPeriod`` where it is stated);
+instructions of one ``sequence`` add up, of several phases the extremes count. What is not certain is
 ``None``: a rule then says *not checked*.
 """
 

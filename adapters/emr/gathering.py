@@ -78,7 +78,8 @@ class Gathering:
     def entries(self, key: str) -> list[tuple[Node, str]] | None:
         """Return the resources under a key of a FHIR search; ``None``: not obtained, in whole or in part."""
         if key not in self.data:
-            self.notes.add(NoteKind.NOT_OBTAINED, key, "was neither sent nor readable")
+            if key in self.action.expects:
+                self.notes.add(NoteKind.NOT_OBTAINED, key, "was neither sent nor readable")
             return None
         value = self.data[key]
         if value is None:

@@ -27,9 +27,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_request_bytes: int = 4_000_000
     """Largest request body that is accepted."""
 
-    max_depth: int = 64
-    """Deepest nesting of a request body that is accepted; FHIR seldom needs more than 20."""
-
     weight_days_child: int = 30
     weight_days_adult: int = 180
     """A weight older than this is no longer the patient's weight (dose arithmetic, weight doses)."""

@@ -1,7 +1,7 @@
 """Convert what is written on orders and reports to the units of the facts, once per unit, by ``pint``.
 
-``pint`` only ever sees names from the tables below: its parser reads ``MG`` as megagauss and evaluates powers,
-and neither must meet a request. Conversions are kept, so the hot path multiplies and nothing more.
+``pint`` only ever sees names from the tables below: its parser reads ``MG`` as megagauss and evaluates
+powers, and neither must meet a request. Conversions are kept, so the hot path multiplies and no more.
 """
 
 from __future__ import annotations

@@ -1,0 +1,220 @@
+"""Say findings and gaps in Markdown, in Chinese or in English, for a card's detail.
+
+Everything that comes from an order, a rule or a table is escaped: a drug's name never becomes markup.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from functools import lru_cache
+from typing import Literal
+
+from engine.decision import Finding, Level, NotChecked, Reference, RowCited, Step, Subject, Words
+from engine.facts import COLLECTIONS, SINGLES
+from engine.vocabulary import words_of
+
+__all__ = [
+    "LEVEL",
+    "SUMMARY_LIMIT",
+    "Language",
+    "escape",
+    "fact_name",
+    "finding_text",
+    "gap_text",
+    "plain",
+    "said",
+    "summary",
+    "why",
+]
+
+Language = Literal["zh", "en"]
+SUMMARY_LIMIT = 139
+"""CDS Hooks 2.0: a summary has fewer than 140 characters."""
+
+_MARKUP = str.maketrans({
+    **{mark: f"\\{mark}" for mark in "\\`*_{}[]()#+-!|~"}, "<": "&lt;", ">": "&gt;", "&": "&amp;",
+})  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_ORDERED = re.compile(r"^(\d+)\.", re.ASCII)
+_LINK = re.compile(r"https?://[^\s<>()\[\]\"'`\\|^{}]{1,2000}\Z", re.ASCII)
+
+
+def plain(written: str) -> str:
+    """Return one line without control characters or marks that turn the direction of writing."""
+    return _CONTROL.sub(" ", written).strip()
+
+
+@lru_cache(maxsize=8192)
+def escape(written: str) -> str:
+    """Return the text so that Markdown and HTML show it as it is written.
+
+    >>> escape("<b>5*2")
+    '&lt;b&gt;5\\\\*2'
+    """
+    return _ORDERED.sub(r"\1\\.", plain(written).translate(_MARKUP))
+
+
+def said(words: Words, language: Language) -> str:
+    """Return the text in the language, the other one where it is missing."""
+    return (words.zh or words.en) if language == "zh" else (words.en or words.zh)
+
+
+def summary(written: str, ending: str = "") -> str:
+    """Return one line of fewer than 140 characters, cut with an ellipsis; ``ending`` is always kept."""
+    line = plain(written) or "RuleWard"
+    room = SUMMARY_LIMIT - len(ending)
+    return (line if len(line) <= room else line[: room - 1] + "…") + ending
+
+
+LEVEL = {
+    Level.BLOCK: Words("拦截", "Blocked"),
+    Level.REASON: Words("需说明理由", "Reason required"),
+    Level.WARN: Words("警示", "Warning"),
+    Level.NOTE: Words("提示", "Note"),
+}
+_EVIDENCE = {
+    "verified": Words("两处来源已核对", "two sources read"),
+    "single": Words("一处来源已核对", "one source read"),
+    "recalled": Words("未核对来源", "source not read"),
+}
+_TO_VERIFY = Words("【待核实】", "[to be verified]")
+_OPERATORS = {
+    "equal_to": "=", "not_equal_to": "≠", "greater_than": ">", "greater_than_or_equal_to": "≥",
+    "less_than": "<", "less_than_or_equal_to": "≤", "equal_to_case_insensitive": "=", "before": "<",
+    "after": ">", "on_or_before": "≤", "on_or_after": "≥", "is_one_of": "∈", "is_not_one_of": "∉",
+    "includes": "∋", "contains_all": "⊇",
+}  # fmt: skip
+_PHRASES = {
+    "between": Words("在范围内", "within"), "overlaps": Words("时间重叠", "overlaps"),
+    "within_days": Words("相隔天数内", "within days of"),
+    "shares_at_least_one_element_with": Words("有共同项", "shares an element with"),
+    "is_true": Words("为是", "is true"),
+    "shares_no_elements_with": Words("无共同项", "shares nothing with"),
+    "is_false": Words("为否", "is false"), "is_known": Words("已知", "is known"),
+    "is_unknown": Words("未知", "is unknown"), "starts_with": Words("开头为", "starts with"),
+    "contains": Words("包含", "contains"), "is_contained_by": Words("属于", "is within"),
+    "non_empty": Words("不为空", "is not empty"),
+}  # fmt: skip
+
+
+def fact_name(name: str, subjects: tuple[Subject, ...], language: Language) -> str:
+    """Return what a fact is called: the label of its word, else the name as the rule says it."""
+    head, _, field = name.partition(".")
+    kind = head if head in SINGLES or head in COLLECTIONS else ""
+    for subject in subjects:
+        if subject.binding == head:
+            kind = subject.kind
+    return _label(kind, field, name, language)
+
+
+_COLLECTION = {
+    "diagnosis": Words("诊断", "diagnoses"), "allergy": Words("过敏史", "allergies"),
+    "medication": Words("用药", "medicines"), "component": Words("用药成分", "drug ingredients"),
+    "charge": Words("费用", "charges"), "procedure": Words("手术操作", "procedures"),
+    "observation": Words("检验检查结果", "test results"), "imaging": Words("影像检查", "imaging"),
+    "appointment": Words("预约", "appointments"), "past_charge": Words("既往费用", "past charges"),
+    "past_visit": Words("既往就诊", "past visits"),
+}  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _label(kind: str, field: str, name: str, language: Language) -> str:
+    if not kind:
+        return plain(name)
+    if not field:
+        words = _COLLECTION.get(kind)
+        return plain(name) if words is None else said(words, language)
+    word = words_of(kind).get(field)
+    if word is None:
+        return plain(name)
+    return word.label.zh if language == "zh" else word.label.en
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "?"
+    if isinstance(value, bool):
+        return "✓" if value else "✗"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dt.datetime):
+        return value.strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, (list, tuple, set, frozenset)):
+        listed = sorted(_value(one) for one in value)
+        return ", ".join(listed[:6]) + (" …" if len(listed) > 6 else "")
+    return plain(str(value))[:120]
+
+
+def why(step: Step, subjects: tuple[Subject, ...], language: Language) -> str:
+    """Return one condition in short words: what was compared with what."""
+    name = fact_name(step.name, subjects, language)
+    value = _value(step.value)
+    phrase = _PHRASES.get(step.operator)
+    sign = _OPERATORS.get(step.operator) or (said(phrase, language) if phrase else step.operator)
+    other = "" if step.compared_to is None else f" {_value(step.compared_to)}"
+    by = "" if not step.by else f" ({step.by})"
+    return escape(f"{name} {value} {sign}{other}{by}")
+
+
+def _reference(reference: Reference, language: Language) -> str:
+    title = escape(" ".join(part for part in (reference.title, reference.article) if part))
+    if _LINK.match(reference.href):
+        title = f"[{title}]({reference.href})"
+    if reference.read_on is None:
+        return f"{title} {said(_TO_VERIFY, language)}"
+    read = "核对于" if language == "zh" else "read"
+    return f"{title} ({read} {reference.read_on.isoformat()})"
+
+
+def _row(row: RowCited, language: Language) -> str:
+    key = ", ".join(f"{column}={_value(value)}" for column, value in row.key.items())
+    parts = [escape(f"{row.table}: {key}")]
+    if row.source:
+        parts.append(escape(row.source))
+    if row.evidence:
+        grade = _EVIDENCE.get(row.evidence)
+        parts.append(said(grade, language) if grade else escape(row.evidence))
+    if row.read_on is None or row.evidence not in {"verified", "single"}:
+        parts.append(said(_TO_VERIFY, language))
+    return " · ".join(parts)
+
+
+_HEADS = {
+    "advice": Words("建议", "Advice"), "source": Words("依据", "Source"), "row": Words("知识", "Knowledge"),
+    "why": Words("原因", "Why"), "limits": Words("局限", "Known limits"), "rule": Words("规则", "Rule"),
+}  # fmt: skip
+
+
+def finding_text(finding: Finding, language: Language) -> str:
+    """Return one finding in Markdown: message, advice, evidence, why, limits and the rule."""
+    colon = ":" if language == "zh" else ": "
+    mark = f" {said(_TO_VERIFY, language)}" if finding.to_be_verified else ""
+    lines = [
+        f"**{said(LEVEL[finding.level], language)}** {escape(said(finding.message, language))}{mark}",
+        "",
+    ]
+
+    def item(head: str, body: str) -> None:
+        lines.append(f"- {said(_HEADS[head], language)}{colon}{body}")
+
+    if finding.advice is not None:
+        item("advice", escape(said(finding.advice, language)))
+    for reference in finding.references:
+        item("source", _reference(reference, language))
+    for row in finding.rows:
+        item("row", _row(row, language))
+    reasons = [why(step, finding.subjects, language) for step in finding.trace if step.outcome is True]
+    if reasons:
+        item("why", ("；" if language == "zh" else "; ").join(reasons[:8]))
+    if finding.known_limits:
+        item("limits", escape(finding.known_limits))
+    item("rule", f"{escape(finding.rule)} v{finding.version}")
+    return "\n".join(lines)
+
+
+def gap_text(gap: NotChecked, language: Language) -> tuple[str, ...]:
+    """Return the names of the facts that a check lacked, or its fault."""
+    if gap.missing:
+        return tuple(fact_name(name, gap.subjects, language) for name in gap.missing)
+    return (plain(gap.fault) or ("未知原因" if language == "zh" else "unknown fault"),)
