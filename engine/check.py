@@ -210,7 +210,7 @@ def compile_check(
     if whole is None or None in keys:
         compile_words(rule.then.message, scope, "then.message", drugs)
         return None, scope.errors
-    children = _conjuncts(rule, whole, scope)
+    children = _conjuncts(rule, whole)
     check = Check(rule, table, scope, whole, drugs)
     if scope.errors:
         return None, scope.errors
@@ -219,11 +219,9 @@ def compile_check(
     return check, []
 
 
-def _conjuncts(rule: Rule, whole: Test, scope: Scope) -> list[Test]:
+def _conjuncts(rule: Rule, whole: Test) -> list[Test]:
     """Return the conditions that must all hold, so that each can be judged where it is cheapest."""
-    if not isinstance(rule.when, AllOf):
-        return [whole]
-    return [test for node in rule.when.nodes if (test := compile_node(node, scope)) is not None]
+    return list(whole.parts) if isinstance(rule.when, AllOf) and whole.parts else [whole]
 
 
 def _split(check: Check, children: list[Test], residual: list[Test], validity: list[Test]) -> None:

@@ -13,7 +13,8 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
-from engine.compile.scope import FACTS, OTHER, ROW, Env, Reader, Scope
+from engine.compile.direct import compare, judge_cell, judge_constant
+from engine.compile.scope import FACTS, MEMO, OTHER, ROW, Env, Reader, Scope
 from engine.decision import Step
 from engine.facts import COLLECTIONS
 from engine.knowledge import shown
@@ -30,7 +31,7 @@ Judge = Callable[[Env], bool | None]
 class Test:
     """A compiled condition and the places of the environment that it reads."""
 
-    __slots__ = ("judge", "leaf", "slots", "steps")
+    __slots__ = ("judge", "leaf", "parts", "slots", "steps")
 
     def __init__(
         self,
@@ -38,8 +39,10 @@ class Test:
         steps: Callable[[Env], list[Step]],
         slots: frozenset[int],
         leaf: tuple[Reader, str, Reader | None] | None = None,
+        parts: tuple[Test, ...] = (),
     ) -> None:
         self.judge, self.steps, self.slots, self.leaf = judge, steps, slots, leaf
+        self.parts = parts  # the conditions that it joins by *and*
 
 
 def all_of(tests: Sequence[Test]) -> Test:
@@ -65,10 +68,11 @@ def all_of(tests: Sequence[Test]) -> Test:
         other = second(env)
         return other if said else (False if other is False else None)
 
+    steps, slots, parts = _steps_of(tests), _slots_of(tests), tuple(tests)
     if len(judges) == 2:
         first, second = judges
-        return Test(pair, _steps_of(tests), _slots_of(tests))
-    return Test(judge, _steps_of(tests), _slots_of(tests))
+        return Test(pair, steps, slots, parts=parts)
+    return Test(judge, steps, slots, parts=parts)
 
 
 def _any_of(tests: Sequence[Test]) -> Test:
@@ -201,6 +205,10 @@ def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., b
     read_right = right.read
     slots = left.slots.union(*(reader.slots for reader in readers))
     judge: Judge
+    if len(readers) == 1:
+        py = compare(leaf.operator, left.type, py)
+        if not right.slots:
+            return _against_constant(leaf, left, right, py)
     if len(readers) > 1:
         reads = tuple(reader.read for reader in (left, *readers))
 
@@ -208,13 +216,8 @@ def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., b
             values = [one(env) for one in reads]
             return None if None in values else py(*values)
 
-    elif not right.slots:
-        constant = read_right([])
-
-        def judge(env: Env) -> bool | None:
-            value = read(env)
-            return None if value is None else py(value, constant)
-
+    elif left.get is not None and right.cell is not None:
+        judge = judge_cell(left, right, py)
     else:
 
         def judge(env: Env) -> bool | None:
@@ -238,6 +241,20 @@ def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., b
         return [Step(leaf.path, left.name, leaf.operator, outcome, value, other, right.by(env), missing)]
 
     return Test(judge, steps, slots, (left, leaf.operator, right))
+
+
+def _against_constant(leaf: Leaf, left: Reader, right: Reader, apply: Callable[..., bool]) -> Test:
+    read, constant = left.read, right.read([])
+    path, name, operator, told = leaf.path, left.name, leaf.operator, shown(constant)
+
+    def steps(env: Env) -> list[Step]:
+        value = read(env)
+        if value is None:
+            return [Step(path, name, operator, None, None, told, "", left.missing(env))]
+        return [Step(path, name, operator, apply(value, constant), shown(value), told, "", ())]
+
+    judge = judge_constant(left, operator, apply, constant)
+    return Test(judge, steps, left.slots, (left, operator, right))
 
 
 def compile_let(word: str, let: Aggregate | Calculation, scope: Scope) -> Reader | None:
@@ -382,7 +399,46 @@ def _aggregate_reader(
 
     used = [part.slots for part in (where, field, by) if part is not None]
     slots = frozenset[int]().union({FACTS}, *used) - {OTHER}
-    return Reader(gives, read, word, slots, missing_names=missing, unit=field.unit if field else None)
+    counted = _counted(let, where, read) if let.how == "count" else None
+    return Reader(gives, counted or read, word, slots, missing_names=missing, unit=field.unit if field else None)
+
+
+def _counted(let: Aggregate, where: Test | None, read: Callable[[Env], Any]) -> Callable[[Env], Any] | None:
+    """Return a quicker reader for how many items have one text: they are counted by text once a visit."""
+    if where is None or where.leaf is None:
+        return None
+    left, operator, right = where.leaf
+    wanted = {"equal_to": Type.TEXT, "includes": Type.TEXT_SET}.get(operator)
+    if left.type is not wanted or left.slot != OTHER or left.get is None or right is None or right.slots:
+        return None
+    get, text, is_set = left.get, right.read([]), wanted is Type.TEXT_SET
+    attribute = COLLECTIONS[let.collection][0]
+    key = (attribute, left.name.partition(".")[2])
+    rows_of = attrgetter(attribute)
+
+    def count(env: Env) -> dict[str, float] | None:
+        rows = rows_of(env[FACTS])
+        if rows is None:
+            return None
+        counts: dict[str, float] = {}
+        for row in rows:
+            value = get(row)
+            if value is None:
+                return None
+            for one in value if is_set else (value,):
+                counts[one] = counts.get(one, 0.0) + 1.0
+        return counts
+
+    def quick(env: Env) -> float | None:
+        memo = env[MEMO]
+        if memo is None:  # outside a decision
+            return read(env)  # type: ignore[no-any-return]
+        if key not in memo:
+            memo[key] = count(env)
+        counts = memo[key]
+        return None if counts is None else counts.get(text, 0.0)
+
+    return quick
 
 
 def _gaps(days: list[Any]) -> list[float]:

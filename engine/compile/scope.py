@@ -29,6 +29,7 @@ __all__ = [
     "FACTS",
     "FIRST",
     "INVARIANT",
+    "MEMO",
     "OTHER",
     "PATIENT",
     "ROW",
@@ -40,8 +41,8 @@ __all__ = [
 ]
 
 Env = list[Any]
-AT, FACTS, PATIENT, VISIT, FIRST, SECOND, ROW, OTHER = range(8)
-ENVIRONMENT = 8
+AT, FACTS, PATIENT, VISIT, FIRST, SECOND, ROW, OTHER, MEMO = range(9)
+ENVIRONMENT = 9
 INVARIANT = frozenset({AT, FACTS, PATIENT, VISIT})
 """What does not change while a rule ranges over the items of one visit."""
 
@@ -68,6 +69,9 @@ class Reader:
     unit: str | None = None
     missing_names: Callable[[Env], tuple[str, ...]] | None = None
     source: Callable[[Env], str] | None = None
+    get: Callable[[Any], Any] | None = None  # of a fact: reads it from the item at ``slot``
+    slot: int = 0
+    cell: int | None = None  # of a column: its place in the row
 
     def missing(self, env: Env) -> tuple[str, ...]:
         """Name what must be supplied so that this value is known."""
@@ -185,6 +189,7 @@ class Scope:
             options=column.options,
             drug=word in self._row_drugs,
             unit=column.unit or None,
+            cell=index,
         )
 
     def value(self, value: Value, wanted: tuple[Type, ...], path: str) -> Reader | None:
@@ -267,6 +272,8 @@ def _fact(word: FactWord, name: str, slot: int) -> Reader:
         options=word.label.options,
         drug=word.field in _DRUG_WORDS,
         unit=word.label.unit,
+        get=get,
+        slot=slot,
     )
 
 
