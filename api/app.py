@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import multiprocessing
+import multiprocessing.connection
 import os
+import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
@@ -15,7 +19,7 @@ from adapters.emr.client import FhirReader
 from api import cds_hooks, decisions, health, nhsa
 from api.guard import ensure_ours
 from api.settings import Settings, read_settings
-from api.wire import Worker, build_worker
+from api.wire import build_worker
 
 __all__ = ["build_app", "create_app"]
 
@@ -27,20 +31,37 @@ def create_app() -> FastAPI:
     from rules import FOLDER
 
     ensure_ours()
+    _end_with_the_supervisor()
     return build_app(read_settings(os.environ, FOLDER))
+
+
+def _end_with_the_supervisor() -> None:
+    """Drain and end when the supervisor is gone: killed, it could not say so, and its port must get free."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is not None:
+
+        def watch() -> None:
+            multiprocessing.connection.wait([supervisor.sentinel])
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
 
 
 def build_app(settings: Settings) -> FastAPI:
     """Build the service from settings."""
     worker = build_worker(settings)
 
+    reader = FhirReader.over_http(settings.record)
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # A release is compiled in a thread beside the requests: let these take the interpreter back sooner.
         sys.setswitchinterval(_SWITCH_SECONDS)
-        worker.follower.start()
+        # The socket is open already: who calls meanwhile waits instead of being answered without rules.
+        await asyncio.to_thread(worker.follower.start, settings.first_release_seconds)
         yield
         await worker.close()
+        await reader.aclose()
 
     app = FastAPI(
         title="RuleWard",
@@ -50,22 +71,17 @@ def build_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     app.state.worker = worker
-    _routes(app, worker, settings)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=("GET", "POST"),
-            allow_headers=("Content-Type", "Authorization", "Idempotency-Key"),
-        )
-    return app
-
-
-def _routes(app: FastAPI, worker: Worker, settings: Settings) -> None:
-    reader = FhirReader(settings.record, httpx.AsyncClient())
     app.include_router(cds_hooks.router(worker.service, settings.record, reader, worker.clock))
     app.include_router(nhsa.router(worker.service, settings.insurance, worker.clock))
     app.include_router(decisions.router(worker.service, worker.log, worker.clock))
     app.include_router(
         health.router(worker.follower, worker.log, worker.metrics, worker.engine, worker.clock)
     )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=cds_hooks.CORS_METHODS,
+            allow_headers=(*cds_hooks.CORS_HEADERS, "Idempotency-Key"),
+        )
+    return app

@@ -20,6 +20,14 @@ __all__ = ["router"]
 _FRESH = dt.timedelta(seconds=10)
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """What keeps something newer from getting in force; ``release`` is empty where none could be made."""
+
+    release: str
+    by: str  # publisher | worker
+    problems: tuple[store.Problem, ...]
+
+
 class Readiness(msgspec.Struct, kw_only=True):
     """The answer of ``/ready``: 200 when this worker can decide and record, else 503."""
 
@@ -28,7 +36,7 @@ class Readiness(msgspec.Struct, kw_only=True):
     since: dt.datetime | None
     worker: str
     from_disk: bool
-    refused: dict[str, Any] | None
+    refused: Refusal | None
     decision_log: str
     rules: int
 
@@ -43,32 +51,27 @@ def router(
     """Return ``/live``, ``/ready``, ``/metrics`` and ``/releases/status``."""
     routes = APIRouter(tags=["operations"])
 
-    def refusal() -> dict[str, Any] | None:
-        """Return why something newer is not in force: refused by the publisher, or here."""
+    def refusal() -> Refusal | None:
+        """Return why something newer is not in force: refused here, or by the publisher."""
         standing = follower.standing
         if standing.refused:
-            return {"release": standing.refused, "problems": [{"where": "release", "what": standing.problem}]}
-        rejection = store.latest_rejection(engine)
-        if rejection is None:
-            return None
-        body: dict[str, Any] = msgspec.to_builtins(rejection)
-        return body
+            return Refusal(standing.refused, "worker", standing.problems)
+        if standing.rejection is not None:
+            return Refusal(standing.rejection.release, "publisher", standing.rejection.problems)
+        return None
 
     def readiness() -> Readiness:
+        """Read what the follower and the log last saw: quick, whatever the database does."""
         standing = follower.standing
         snapshot = follower.now()
-        trouble = log.trouble
-        try:
-            refused = refusal()
-        except sa.exc.SQLAlchemyError as error:
-            refused, trouble = None, f"the database does not answer ({type(error).__name__})"
-        metrics.refused.set(refused is not None)
-        ready = snapshot is not None and trouble is None
-        metrics.ready.set(ready)
-        metrics.release.clear()
-        metrics.release.labels(standing.release).set(1)
+        trouble = standing.trouble or log.trouble
+        refused = refusal()
+        metrics.stands(
+            ready=snapshot is not None and not trouble, refused=refused is not None, release=standing.release,
+            load_seconds=standing.load_seconds,
+        )  # fmt: skip
         return Readiness(
-            ready=ready,
+            ready=snapshot is not None and not trouble,
             release=standing.release,
             since=standing.since,
             worker=follower.worker,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -16,6 +16,16 @@ from api.wire import build_publisher
 __all__ = ["serve"]
 
 _GRACE_SECONDS = 20
+_LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    # One line a migration or request says nothing that the decision log and the metrics do not.
+    "loggers": {"alembic": {"level": "WARNING"}, "httpx": {"level": "WARNING"}},
+}
+"""Of the supervisor and of every worker, which uvicorn starts afresh."""
 
 
 def serve(host: str, port: int, workers: int, shipped_rules: Path) -> int:
@@ -25,21 +35,22 @@ def serve(host: str, port: int, workers: int, shipped_rules: Path) -> int:
     """
     ensure_ours()
     settings = read_settings(os.environ, shipped_rules)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    published = build_publisher(settings)
-    if published is not None:
-        publisher, _ = published
-        publisher.start()
     config = uvicorn.Config(
         "api.app:create_app",
         factory=True,
         host=host,
         port=port,
         workers=workers,
-        log_level="info",
+        log_config=_LOGGING,
         access_log=False,  # a URL may carry an id; the decision log and the metrics say what happened
         timeout_graceful_shutdown=_GRACE_SECONDS,
         server_header=False,
     )
-    Multiprocess(config, sockets=[config.bind_socket()]).run()
+    socket = config.bind_socket()  # before anything else: a port that is taken ends it here
+    publisher = build_publisher(settings)
+    publisher.start()
+    try:
+        Multiprocess(config, sockets=[socket]).run()
+    finally:
+        publisher.stop()
     return 0

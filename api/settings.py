@@ -33,6 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     poll_seconds: float
     """How often a worker asks the database for a newer release; announcements by Redis come sooner."""
 
+    first_release_seconds: float
+    """How long a worker that starts waits for a release before it answers without one: *not checked*."""
+
     record: RecordSettings
     insurance: insurance.Settings
 
@@ -55,6 +58,7 @@ def read_settings(environment: Mapping[str, str], shipped_rules: Path) -> Settin
         cors_origins=_listed(environment, "RULEWARD_CORS_ORIGINS"),
         patience=_seconds(environment, "RULEWARD_PATIENCE", 2.0),
         poll_seconds=_seconds(environment, "RULEWARD_POLL", 0.2),
+        first_release_seconds=_seconds(environment, "RULEWARD_FIRST_RELEASE", 10.0),
         record=RecordSettings(fhir_servers=_listed(environment, "RULEWARD_FHIR_SERVERS")),
         insurance=insurance.read(environment),
     )

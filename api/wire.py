@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from zoneinfo import ZoneInfo
 
@@ -9,11 +10,12 @@ import sqlalchemy as sa
 
 from adapters.gm_crypto.sm3 import sm3
 from adapters.releases.announcer import Bell
-from adapters.store.database import open_database, upgrade
+from adapters.store.database import open_database
 from adapters.store.decisions import StoredDecisions, writing_connection
 from api.deciding import DecisionService
 from api.metrics import Metrics
-from api.rollout import Follower, Publisher
+from api.publishing import Publisher
+from api.rollout import Follower
 from api.settings import Settings
 from engine.ports import Clock
 
@@ -44,7 +46,7 @@ class Worker:
 
     async def close(self) -> None:
         """Write what waits and let go."""
-        self.follower.close()
+        await asyncio.to_thread(self.follower.close)
         await self.log.close()
         self.engine.dispose()
 
@@ -54,12 +56,7 @@ def build_worker(settings: Settings) -> Worker:
     return Worker(settings)
 
 
-def build_publisher(settings: Settings) -> tuple[Publisher, sa.Engine] | None:
-    """Bring the tables up to date and return the publisher of the rules folder, if one is watched."""
+def build_publisher(settings: Settings) -> Publisher:
+    """Return what keeps the tables up to date and publishes the rules folder; nothing is connected yet."""
     engine = open_database(settings.database_url, patience=settings.patience)
-    upgrade(engine)
-    if settings.rules is None:
-        engine.dispose()
-        return None
-    publisher = Publisher(settings.rules, engine, Bell(settings.redis_url), sm3, clock_in(settings.zone))
-    return publisher, engine
+    return Publisher(settings.rules, engine, Bell(settings.redis_url), sm3, clock_in(settings.zone))

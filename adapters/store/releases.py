@@ -23,6 +23,7 @@ __all__ = [
     "get_release",
     "latest_announcement",
     "latest_rejection",
+    "mend_release",
     "put_release",
     "reject",
     "report_worker",
@@ -81,6 +82,12 @@ def put_release(engine: Engine, digest: str, content: bytes, *, at: dt.datetime,
         # What comes back, not a row count: psycopg gives none where SQLAlchemy asks for the key.
         new = connection.execute(statement.returning(release.c.digest)).scalar_one_or_none()
     return new is not None
+
+
+def mend_release(engine: Engine, digest: str, content: bytes) -> None:
+    """Write a stored release anew, after the caller found that what is stored is not what its digest says."""
+    with writing(engine) as connection:
+        connection.execute(sa.update(release).where(release.c.digest == digest).values(content=content))
 
 
 def get_release(engine: Engine, digest: str) -> StoredRelease | None:
