@@ -279,6 +279,42 @@ async def test_a_commit_whose_sync_failed_stops_the_process_and_acknowledges_not
     engine.dispose()
 
 
+@pytest.mark.postgresql
+async def test_a_connection_lost_at_the_commit_is_settled_by_the_key_without_the_caller_noticing(
+    postgres: Any, entry: MakeEntry
+) -> None:
+    engine = open_database(postgres.new_database(), patience=5.0)
+    upgrade(engine)
+    for after in (True, False):
+        one = entry()
+        # connect, BEGIN, INSERT, COMMIT: the fourth call loses the connection, with the row there or not.
+        trap = Trap(4, FAULTS["lost"], after)
+        log = StoredDecisions(engine, connect=trapped(engine, trap))
+        assert await log.append(one) == Recorded(one.id, one.answer, fresh=True)
+        assert trap.calls[3] == "COMMIT"
+        await log.close()
+        assert stored(engine)[one.key] == one.id
+    engine.dispose()
+
+
+@pytest.mark.postgresql
+async def test_a_connection_that_the_server_ends_is_made_anew(postgres: Any, entry: MakeEntry) -> None:
+    engine = open_database(postgres.new_database(), patience=5.0)
+    upgrade(engine)
+    log = StoredDecisions(engine, connect=writing_connection(engine))
+    await log.append(entry())
+    with engine.connect() as connection:
+        connection.execute(
+            sa.text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    assert (await log.append(entry())).fresh
+    await log.close()
+    engine.dispose()
+
+
 async def test_a_full_disk_is_said_so_and_the_same_key_is_stored_once_there_is_room(
     sqlite_url: str, entry: MakeEntry
 ) -> None:
