@@ -11,7 +11,7 @@ __all__ = ["MSGID", "answer_schema", "problem_schema", "request_schema"]
 
 Schema = dict[str, Any]
 
-MSGID = r"[0-9A-Za-z_.:-]{1,64}"
+MSGID = r"[0-9A-Za-z][0-9A-Za-z_.:-]{0,63}"
 
 
 def _listed(item: Schema, *, required: bool) -> Schema:
@@ -61,7 +61,7 @@ def request_schema(*infnos: str) -> Schema:
     msgid = {
         "anyOf": [
             {"type": "string", "pattern": f"^{MSGID}$"},
-            {"type": "integer", "minimum": 0, "maximum": 10**18},
+            {"type": "integer", "minimum": 0},
         ]
     }
     variants = []
