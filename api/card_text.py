@@ -32,11 +32,12 @@ Language = Literal["zh", "en"]
 SUMMARY_LIMIT = 139
 """CDS Hooks 2.0: a summary has fewer than 140 characters."""
 
-_MARKUP = str.maketrans({
-    **{mark: f"\\{mark}" for mark in "\\`*_{}[]()#+-!|~"}, "<": "&lt;", ">": "&gt;", "&": "&amp;",
-})  # fmt: skip
+_MARKUP = str.maketrans(
+    {**{mark: f"\\{mark}" for mark in "\\`*_[]~|@"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"}
+)
+"""What is markup inside a line; what is only so at its start never stands there."""
+_ADDRESS = re.compile(r"(?i)(?<=http)(s?):(?=//)|(?<=www)()\.")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
-_ORDERED = re.compile(r"^(\d+)\.", re.ASCII)
 _LINK = re.compile(r"https?://[^\s<>()\[\]\"'`\\|^{}]{1,2000}\Z", re.ASCII)
 
 
@@ -52,7 +53,12 @@ def escape(written: str) -> str:
     >>> escape("<b>5*2")
     '&lt;b&gt;5\\\\*2'
     """
-    return _ORDERED.sub(r"\1\\.", plain(written).translate(_MARKUP))
+    return _ADDRESS.sub(_unlinked, plain(written).translate(_MARKUP))
+
+
+def _unlinked(match: re.Match[str]) -> str:
+    """Keep an address from becoming a link by itself (GFM autolinks)."""
+    return f"{match.group(1)}\\:" if match.group(1) is not None else "\\."
 
 
 def said(words: Words, language: Language) -> str:
@@ -118,8 +124,13 @@ _COLLECTION = {
 }  # fmt: skip
 
 
+_ORDER_OF_WORDS = ("medication", "component", "charge", "diagnosis", "allergy", "observation", "procedure")
+
+
 @lru_cache(maxsize=4096)
 def _label(kind: str, field: str, name: str, language: Language) -> str:
+    if not kind:  # the word of an inner count or sum: what it ranges over is not said here
+        kind = next((one for one in _ORDER_OF_WORDS if field and field in words_of(one)), "")
     if not kind:
         return plain(name)
     if not field:
@@ -138,9 +149,16 @@ def _value(value: object) -> str:
         return "✓" if value else "✗"
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, dt.datetime):
-        return value.strftime("%Y-%m-%d %H:%M")
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, dt.date):
+        if value.year == dt.MAXYEAR:
+            return "…"  # an open end
+        return value.strftime("%Y-%m-%d %H:%M") if isinstance(value, dt.datetime) else value.isoformat()
+    if isinstance(value, (list, tuple)):
+        span = len(value) == 2 and not any(isinstance(one, str) for one in value)
+        return (" – " if span else ", ").join(_value(one) for one in value[:6]) + (
+            " …" if len(value) > 6 else ""
+        )
+    if isinstance(value, (set, frozenset)):
         listed = sorted(_value(one) for one in value)
         return ", ".join(listed[:6]) + (" …" if len(listed) > 6 else "")
     return plain(str(value))[:120]
@@ -208,7 +226,8 @@ def finding_text(finding: Finding, language: Language) -> str:
     if reasons:
         item("why", ("；" if language == "zh" else "; ").join(reasons[:8]))
     if finding.known_limits:
-        item("limits", escape(finding.known_limits))
+        limits = finding.known_limits
+        item("limits", escape(said(limits, language) if isinstance(limits, Words) else limits))
     item("rule", f"{escape(finding.rule)} v{finding.version}")
     return "\n".join(lines)
 

@@ -5,18 +5,14 @@ A card never looks like a pass: no card at all means that every check required r
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable
-
 import msgspec
 
-from adapters.emr.fhir import Note, NoteKind
-from api.card_text import Language, escape, finding_text, gap_text, plain, said, summary
-from engine.decision import LEVELS, Decision, Finding, Level, NotChecked, Status, Words
+from api.card_gaps import Json, Scene, alarming, card_id, gaps_card, short
+from api.card_text import Language, escape, finding_text, plain, said, summary
+from engine.decision import LEVELS, Decision, Finding, Level, Status, Words
 
 __all__ = ["OVERRIDE_SYSTEM", "Json", "Scene", "answer_of", "cards_of"]
 
-Json = dict[str, object]
 
 OVERRIDE_SYSTEM = "urn:ruleward:override-reason"
 TOPIC_SYSTEM = "urn:ruleward:rule"
@@ -32,40 +28,6 @@ _OVERRIDE = (
     ("emergency", Words("急诊抢救", "Emergency")),
 )
 _EXTENSION = "com.ruleward.decision"
-_LISTED = 12
-"""Names that one line of the *not checked* card lists before it counts the rest."""
-
-_ALARMING = (NoteKind.UNRESOLVED, NoteKind.NOT_COVERED, NoteKind.MALFORMED)
-"""Notes that show themselves; the rest only explain why a check could not be made."""
-
-_SHOWN_NOTES = (
-    NoteKind.UNRESOLVED,
-    NoteKind.NOT_COVERED,
-    NoteKind.NOT_OBTAINED,
-    NoteKind.DOSE,
-    NoteKind.MALFORMED,
-)
-_NOTE_HEADS = {
-    NoteKind.UNRESOLVED: Words("药品字典中没有", "Not in the drug dictionary"),
-    NoteKind.NOT_COVERED: Words("没有规则检查的医嘱", "Orders that no check covers"),
-    NoteKind.NOT_OBTAINED: Words("未取得", "Not obtained"),
-    NoteKind.DOSE: Words("剂量无法计算", "Dose could not be computed"),
-    NoteKind.MALFORMED: Words("格式错误,按未知处理", "Malformed, taken as unknown"),
-}
-
-
-class Scene(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the request the cards need beside the decision."""
-
-    language: Language = "zh"
-    notes: tuple[Note, ...] = ()
-    removable: frozenset[str] = frozenset()  # ids of draft orders that a suggestion may delete
-    focus: frozenset[str] = frozenset()  # ids of the orders being signed, chosen or verified
-    title: Callable[[str], Words | None] = lambda _: None  # of a rule, by its id
-
-
-def _id(decision_id: str, *parts: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, "|".join(("ruleward", decision_id, *parts))))
 
 
 def base(item_id: str) -> str:
@@ -87,7 +49,7 @@ def cards_of(decision: Decision, decision_id: str, scene: Scene, *, recorded: bo
     found = [card for _, _, card in cards]
     if not recorded:
         found.insert(0, _unrecorded_card(decision_id, scene.language))
-    gaps = _gaps_card(decision, decision_id, scene)
+    gaps = gaps_card(decision, decision_id, scene)
     if gaps is not None:
         found.append(gaps)
     return found
@@ -108,7 +70,7 @@ def _order_card(
     release = f"{'发布' if language == 'zh' else 'release'} {escape(short(decision.release))}"
     detail = "\n\n".join(finding_text(finding, language) for finding in findings)
     card: Json = {
-        "uuid": _id(decision_id, "card", order),
+        "uuid": card_id(decision_id, "card", order),
         "summary": summary(said(worst.message, language), ending),
         "detail": f"{detail}\n\n{release}",
         "indicator": _INDICATOR[worst.level],
@@ -135,11 +97,6 @@ def _shown(finding: Finding) -> Json:
     return shown
 
 
-def short(release: str) -> str:
-    """Return enough of a release's digest to recognise it."""
-    return release.rpartition(":")[2][:12] or "?"
-
-
 def _source(finding: Finding, language: Language) -> Json:
     reference = finding.references[0] if finding.references else None
     label = plain(reference.title)[:200] if reference is not None else ""
@@ -163,7 +120,7 @@ def _suggestions(order: str, findings: list[Finding], decision_id: str, scene: S
                 continue
             found[target] = {
                 "label": label,
-                "uuid": _id(decision_id, "suggestion", order, target),
+                "uuid": card_id(decision_id, "suggestion", order, target),
                 "actions": [{"type": "delete", "description": label, "resourceId": target}],
             }
     return list(found.values())
@@ -172,7 +129,7 @@ def _suggestions(order: str, findings: list[Finding], decision_id: str, scene: S
 def _unrecorded_card(decision_id: str, language: Language) -> Json:
     zh = language == "zh"
     return {
-        "uuid": _id(decision_id, "unrecorded"),
+        "uuid": card_id(decision_id, "unrecorded"),
         "summary": "本次审核结果未能记入决策日志"
         if zh
         else "This decision could not be recorded in the decision log",
@@ -184,97 +141,9 @@ def _unrecorded_card(decision_id: str, language: Language) -> Json:
     }
 
 
-def _gaps_card(decision: Decision, decision_id: str, scene: Scene) -> Json | None:
-    """Return the card that says what was not checked and for want of what; ``None`` if nothing is open."""
-    notes = [note for note in scene.notes if note.kind in _SHOWN_NOTES]
-    open_checks = {gap.rule for gap in decision.not_checked} | (decision.required - decision.ran)
-    if not open_checks and not _alarming(scene) and decision.required:
-        return None
-    zh = scene.language == "zh"
-    missing = _missing(decision.not_checked, scene.language)
-    never = sorted(decision.required - decision.ran - {gap.rule for gap in decision.not_checked})
-    lines: list[str] = []
-    for name, rules in missing.items():
-        titles = _join([_title(rule, scene) for rule in sorted(rules)], scene.language)
-        lines.append(f"- {'缺少' if zh else 'Missing'} **{escape(name)}**: {titles}")
-    if never:
-        titles = _join([_title(rule, scene) for rule in never], scene.language)
-        lines.append(f"- {'未运行' if zh else 'Did not run'}: {titles}")
-    orders = sorted(
-        {plain(subject.name or subject.id) for gap in decision.not_checked for subject in gap.subjects}
-    )
-    if orders:
-        lines.append(
-            f"- {'涉及' if zh else 'Concerns'}: {_join([escape(one) for one in orders], scene.language)}"
-        )
-    for kind in _SHOWN_NOTES:
-        told = sorted({plain(note.name or note.path) for note in notes if note.kind is kind})
-        if told:
-            head = said(_NOTE_HEADS[kind], scene.language)
-            lines.append(f"- {head}: {_join([escape(one) for one in told], scene.language)}")
-    if not decision.required:
-        lines.append("- 此环节没有启用的规则" if zh else "- No rule is active for this action")
-    lines.append(f"\n{'发布' if zh else 'release'} {escape(short(decision.release))}")
-    return {
-        "uuid": _id(decision_id, "not-checked"),
-        "summary": _gaps_summary(open_checks, list(missing), notes, decision, scene),
-        "detail": "\n".join(lines),
-        "indicator": "info",
-        "source": {"label": "RuleWard", "topic": {"system": "urn:ruleward:status", "code": "not_checked"}},
-        "extension": {"com.ruleward.notChecked": sorted(open_checks)},
-    }
-
-
-def _alarming(scene: Scene) -> bool:
-    return any(note.kind in _ALARMING for note in scene.notes)
-
-
-def _gaps_summary(
-    open_checks: set[str], missing: list[str], notes: list[Note], decision: Decision, scene: Scene
-) -> str:
-    zh = scene.language == "zh"
-    if not decision.required and not open_checks:
-        return summary(
-            "未检查:此环节没有启用的规则" if zh else "Not checked: no rule is active for this action"
-        )
-    drugs = sorted({note.name for note in notes if note.kind is NoteKind.UNRESOLVED and note.name})
-    reasons = [*missing, *drugs] or sorted({note.name or note.path for note in notes})
-    listed = ("、" if zh else ", ").join(reasons)
-    if not open_checks:
-        return summary(f"部分内容未检查:{listed}" if zh else f"Not checked in part: {listed}")
-    count = len(open_checks)
-    if not listed:
-        return summary(f"{count}项检查未完成" if zh else f"{count} checks could not be made")
-    return summary(
-        f"{count}项检查未完成,缺少{listed}"
-        if zh
-        else f"{count} checks could not be made for want of {listed}"
-    )
-
-
-def _missing(gaps: tuple[NotChecked, ...], language: Language) -> dict[str, set[str]]:
-    """Group by what was missing, that which stood in the way most often first."""
-    found: dict[str, set[str]] = {}
-    for gap in gaps:
-        for name in gap_text(gap, language):
-            found.setdefault(name, set()).add(gap.rule)
-    return dict(sorted(found.items(), key=lambda one: (-len(one[1]), one[0])))
-
-
-def _title(rule: str, scene: Scene) -> str:
-    words = scene.title(rule)
-    return escape(said(words, scene.language) if words is not None else rule)
-
-
-def _join(names: list[str], language: Language) -> str:
-    listed = ("、" if language == "zh" else ", ").join(names[:_LISTED])
-    more = len(names) - _LISTED
-    return listed if more <= 0 else f"{listed} … (+{more})"
-
-
 def status_of(decision: Decision, scene: Scene) -> Status:
     """Return the status that is shown: *passed* also needs that nothing of the request was left aside."""
-    if decision.status is Status.PASSED and _alarming(scene):
+    if decision.status is Status.PASSED and alarming(scene):
         return Status.NOT_CHECKED
     return decision.status
 

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request, Response
 from adapters.emr.client import FhirReader, Server
 from adapters.emr.mapping import Mapped, to_facts
 from adapters.emr.settings import Settings
+from adapters.emr.units import warm
 from api.card_text import Language
 from api.cards import Scene, answer_of
 from api.cds_call import Call, Refused, action_of, language_of, read_call, read_feedback, service_of
@@ -226,6 +227,7 @@ def _body_of(schema: Schema) -> dict[str, object]:
 
 def router(service: Decides, settings: Settings, reader: FhirReader, clock: Clock) -> APIRouter:
     """Return the routes of CDS Hooks 2.0."""
+    warm()
     endpoint = _Endpoint(service, settings, reader, clock)
     routes = APIRouter(tags=["CDS Hooks"])
     discovery = msgspec.json.encode({"services": [one.discovery() for one in SERVICES.values()]})

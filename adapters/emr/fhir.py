@@ -201,15 +201,18 @@ def _read_moment(written: str, zone: dt.tzinfo | None) -> dt.datetime | None:
         return None
     try:
         found = dt.datetime.fromisoformat(written)
-        if found.tzinfo is None:
-            return found.replace(tzinfo=zone)
-        return found.astimezone(zone) if zone is not None else found.replace(tzinfo=None)
+        if found.tzinfo is not None and zone is not None:
+            found = found.astimezone(zone)
+        return found.replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
 
 
 def moment(parent: Node, key: str, zone: dt.tzinfo | None, notes: Notes, path: str) -> dt.datetime | None:
-    """Return the moment under ``key`` in the decision's time zone; a bare date is its first minute."""
+    """Return the moment under ``key`` by the hospital's clock; a bare date is its first minute.
+
+    Facts carry wall-clock time of the decision's zone without an offset, as the engine compares it.
+    """
     written = text(parent, key, notes, path)
     if written is None:
         return None

@@ -87,6 +87,8 @@ def read_instruction(
     words = item.get("text")
     if isinstance(words, str) and words:
         _words(words, found)
+    if found.as_needed is None and found.rhythm is not None:
+        found.as_needed = found.rhythm.as_needed  # a rhythm without asNeeded[x] is to be kept
     return found
 
 

@@ -37,7 +37,7 @@ def to_facts(
     notes, zone = work.notes, at.tzinfo
     patient = read_patient(work.read("patient", "Patient"), action.patient_id, at, notes, "patient")
     observations = work.read_observations()
-    fill_patient(patient, observations or [], at, settings)
+    fill_patient(patient, observations or [], at.replace(tzinfo=None), settings)
     encounter = work.read("encounter", "Encounter")
     visit = read_visit(encounter, action.visit_id, zone, notes, "encounter")
     if "coverage" in data:

@@ -27,7 +27,8 @@ class Prescribing:
         weight: float | None,
         resources: Mapping[str, Node],
     ) -> None:
-        self._drugs, self._at, self._settings, self._notes = drugs, at, settings, notes
+        self._drugs, self._settings, self._notes = drugs, settings, notes
+        self._at = at.replace(tzinfo=None)
         self._weight = weight
         self._products = Products(drugs, settings, notes, resources)
         self._zone = at.tzinfo

@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     import pint
 
-__all__ = ["Measure", "hours", "lab_factor", "measure"]
+__all__ = ["Measure", "hours", "lab_factor", "measure", "warm"]
 
 Kind = Literal["mass", "iu", "volume", "count"]
 
@@ -183,3 +183,12 @@ def lab_factor(unit: str, canonical: str, molar_mass: float | None) -> float | N
         except pint.DimensionalityError:
             continue
     return None
+
+
+def warm() -> None:
+    """Convert every unit we know once, so that no request waits for ``pint`` to load."""
+    for unit in (*_MASS, *_VOLUME, *_UNITS, *_PIECES):
+        measure(unit)
+    for unit in _TIME:
+        hours(unit)
+    lab_factor("mg/dL", "umol/L", 113.12)
