@@ -13,18 +13,17 @@ from operator import attrgetter
 from typing import Any
 
 from engine.check import Check, matches
-from engine.compile.scope import AT, ENVIRONMENT, FACTS, FIRST, PATIENT, ROW, SECOND, VISIT, Env
+from engine.compile.scope import AT, ENVIRONMENT, FACTS, FIRST, MEMO, PATIENT, ROW, SECOND, VISIT, Env
 from engine.decision import LEVELS, Decision, Finding, NotChecked, Stage, Subject, Words
 from engine.derive import complete
 from engine.facts import Facts
 from engine.knowledge import Row
-from engine.snapshot import Index, Pairs, Snapshot
+from engine.snapshot import CLOSED, OPEN, UNSET, UNSURE, Entry, Index, Pairs, Snapshot
 
 __all__ = ["evaluate"]
 
 _LOG = logging.getLogger("ruleward.engine")
 _RANK = {level: rank for rank, level in enumerate(LEVELS)}
-_UNSET = object()
 _UNKNOWN_RULE = Words("未知规则", "Unknown rule")
 
 
@@ -52,7 +51,9 @@ class _Run:
         self.env: Env = [None] * ENVIRONMENT
         self.env[AT], self.env[FACTS] = self.moment, self.facts
         self.env[PATIENT], self.env[VISIT] = self.facts.patient, self.facts.visit
-        self.gates: list[Any] = [_UNSET] * snapshot.count
+        self.env[MEMO] = {}
+        self.standing = snapshot.standing(stage, self.on)
+        self.gates = bytearray(self.standing.gates)
         self.fired: dict[tuple[int, tuple[str, ...]], tuple[int, Check, Env]] = {}
         self.open: dict[tuple[int, tuple[str, ...]], NotChecked] = {}
 
@@ -87,23 +88,42 @@ class _Run:
                     self._judge_without_key(check)
             elif index.is_set:
                 for element in value:
-                    for check, row in entries.get(element, ()):
-                        self._judge(check, row)
-            else:
-                for check, row in entries.get(value, ()):
-                    self._judge(check, row)
+                    if element in entries:
+                        self._judge_entries(entries[element])
+            elif value in entries:
+                self._judge_entries(entries[value])
+
+    def _judge_entries(self, entries: list[Entry]) -> None:
+        """Judge what an index found for the item bound now; as :meth:`_judge`, without a call for each."""
+        env, gates = self.env, self.gates
+        for number, judge, row, check in entries:
+            gate = gates[number]
+            if gate == CLOSED or (gate == UNSET and (gate := self._gate(check)) == CLOSED):
+                continue
+            env[ROW] = row
+            try:
+                said = judge(env)
+                if said is not False:
+                    self._say(check, fires=bool(said) and gate == OPEN)
+            except Exception as error:
+                self._broken(check, error)
 
     def _run_always(self, check: Check) -> None:
-        if self._gate(check) is False:
+        if self._gate(check) == CLOSED:
             return
         items = getattr(self.facts, check.attributes[0])
         if items is None:
             self._unknown(check, (), (check.kinds[0],))
             return
+        env = self.env
+        entries: list[Entry] = [(check.number, check.rest, None, check)]
         for item in items:
             if item.in_focus:
-                self.env[FIRST] = item
-                self._judge_rows(check)
+                env[FIRST] = item
+                if check.table is None:
+                    self._judge_entries(entries)
+                else:
+                    self._judge_rows(check)
 
     def _judge_rows(self, check: Check) -> None:
         """Judge a check whose table is not keyed on its first item: every row stands to be tried."""
@@ -124,7 +144,7 @@ class _Run:
 
     def _run_pairs(self, pairs: Pairs) -> None:
         check, env = pairs.check, self.env
-        if self._gate(check) is False:
+        if self._gate(check) == CLOSED:
             return
         firsts = getattr(self.facts, check.attributes[0])
         seconds = getattr(self.facts, check.attributes[1])
@@ -238,47 +258,49 @@ class _Run:
 
     # -- what a check says about the items bound now ----------------------------------------------------
 
-    def _gate(self, check: Check) -> bool | None:
-        said = self.gates[check.number]
-        if said is _UNSET:
+    def _gate(self, check: Check) -> int:
+        """Return what is known of the conditions that do not depend on an item; they are judged once."""
+        gate = self.gates[check.number]
+        if gate == UNSET:
             self.env[ROW] = None
-            rule = check.rule
-            asked = self.only is None or rule.id in self.only
-            if not asked or self.stage not in rule.stages or not rule.in_force(self.on):
-                said = False
+            if self.only is not None and check.rule.id not in self.only:
+                gate = CLOSED
             elif check.gate is None:
-                said = True
+                gate = OPEN
             else:
                 try:
                     said = check.gate(self.env)
+                    gate = OPEN if said else UNSURE if said is None else CLOSED
                 except Exception as error:
-                    said = False
+                    gate = CLOSED
                     self._broken(check, error)
-            self.gates[check.number] = said
-        return said  # type: ignore[no-any-return]
+            self.gates[check.number] = gate
+        return gate
 
     def _judge(self, check: Check, row: Row | None) -> None:
         gate = self.gates[check.number]
-        if gate is _UNSET:
+        if gate == UNSET:
             gate = self._gate(check)
-        if gate is False:
+        if gate == CLOSED:
             return
         env = self.env
         env[ROW] = row
         try:
             said = check.rest(env)
-            if said is False:
-                return
-            if said and gate:
-                self._fire(check)
-            else:
-                self._unknown(check, check.subjects(self._bound(check)), check.missing(env))
+            if said is not False:
+                self._say(check, fires=bool(said) and gate == OPEN)
         except Exception as error:
             self._broken(check, error)
 
+    def _say(self, check: Check, *, fires: bool) -> None:
+        if fires:
+            self._fire(check)
+        else:
+            self._unknown(check, check.subjects(self._bound(check)), check.missing(self.env))
+
     def _judge_without_key(self, check: Check) -> None:
         """Judge a check whose key is unknown: silent only if it is false whatever the key would be."""
-        if self._gate(check) is False:
+        if self._gate(check) == CLOSED:
             return
         env = self.env
         env[ROW] = None
@@ -311,7 +333,7 @@ class _Run:
             self.fired[key] = (rank, check, env)
 
     def _unknown(self, check: Check, subjects: tuple[Subject, ...], missing: tuple[str, ...]) -> None:
-        if check.shadow or self._gate(check) is False:
+        if check.shadow or self._gate(check) == CLOSED:
             return
         key = (check.number, check.ids([subject.id for subject in subjects]))
         held = self.open.get(key)
@@ -339,18 +361,19 @@ class _Run:
                 self._broken(check, error)
                 continue
             (shadow if check.shadow else shown).append((rank, finding))
-        required = self.snapshot.required(self.stage, self.on)
+        required, ran = self.standing.required, self.standing.runnable
         not_checked = self._not_checked()
         if self.only is not None:
             required = required & self.only
+            ran = ran & self.only
             unknown = self.only - self.snapshot.rules.keys()
             required |= unknown
             not_checked += [
                 NotChecked(rule, _UNKNOWN_RULE, (), fault="the release has no such rule")
                 for rule in sorted(unknown)
             ]
-        unanswered = {gap.rule for gap in not_checked}
-        ran = (self.snapshot.installed[self.stage] & required) - unanswered
+        if not_checked:
+            ran = ran - {gap.rule for gap in not_checked}
         return Decision(
             stage=self.stage,
             at=self.at,

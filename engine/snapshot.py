@@ -10,7 +10,10 @@ import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from engine.check import Check, Key, compile_check
+from engine.compile.closure import Judge
 from engine.decision import Stage
 from engine.drugs import Dictionary
 from engine.errors import RuleError
@@ -18,10 +21,34 @@ from engine.knowledge import Row, Table
 from engine.parameters import Parameter
 from engine.rule import Rule
 
-__all__ = ["Index", "Pairs", "Plan", "Snapshot", "build_snapshot"]
+__all__ = [
+    "CLOSED",
+    "OPEN",
+    "UNSET",
+    "UNSURE",
+    "Index",
+    "Pairs",
+    "Plan",
+    "Snapshot",
+    "Standing",
+    "build_snapshot",
+]
 
-Entry = tuple[Check, Row | None]
-_NOTHING: tuple[Entry, ...] = ()
+_MOST_DAYS = 200
+
+Entry = tuple[int, Judge, Row | None, Check]
+"""What an index finds: the check's number and the judge of its rest, at hand, then the row and the check."""
+
+UNSET, CLOSED, OPEN, UNSURE = range(4)
+"""What is known of a check's gate in one evaluation."""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What a stage needs on a day: rules required, those that can run, and gates shut from the start."""
+
+    required: frozenset[str]
+    runnable: frozenset[str]
+    gates: bytes
 
 
 class Index:
@@ -39,13 +66,13 @@ class Index:
         self.checks.append(check)
         if key.column is None or check.table is None:
             for constant in key.constants:
-                self.entries.setdefault(constant, []).append((check, None))
+                self.entries.setdefault(constant, []).append((check.number, check.rest, None, check))
             return
         for row in check.table.rows:
             cell = row[key.column]
             for value in cell if isinstance(cell, frozenset) else (cell,):
                 if value is not None:
-                    self.entries.setdefault(value, []).append((check, row))
+                    self.entries.setdefault(value, []).append((check.number, check.rest, row, check))
 
 
 class Pairs:
@@ -140,20 +167,34 @@ class Snapshot:
             stage: frozenset(check.rule.id for check in checks if stage in check.rule.stages)
             for stage in Stage
         }
-        self._required: dict[tuple[Stage, dt.date], frozenset[str]] = {}
+        self._standings: dict[tuple[Stage, dt.date], Standing] = {}
 
     def required(self, stage: Stage, on: dt.date) -> frozenset[str]:
         """Return the ids of the active rules in force that this stage needs, whether they compiled or not."""
+        return self.standing(stage, on).required
+
+    def standing(self, stage: Stage, on: dt.date) -> Standing:
+        """Return what this stage needs on this day; remembered, since most decisions are of today."""
         key = (stage, on)
-        if key not in self._required:
-            if len(self._required) > 1000:
-                self._required.clear()
-            self._required[key] = frozenset(
+        held = self._standings.get(key)
+        if held is None:
+            if len(self._standings) > _MOST_DAYS:
+                self._standings.clear()
+            required = frozenset(
                 rule.id
                 for rule in self.rules.values()
                 if rule.status == "active" and stage in rule.stages and rule.in_force(on)
             )
-        return self._required[key]
+            held = Standing(
+                required,
+                self.installed[stage] & required,
+                bytes(
+                    UNSET if stage in check.rule.stages and check.rule.in_force(on) else CLOSED
+                    for check in self.checks.values()
+                ),
+            )
+            self._standings[key] = held
+        return held
 
     def ids_by_code(self) -> dict[str, str]:
         """Return official code -> rule id, for callers that name rules by the insurer's codes."""

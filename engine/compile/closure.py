@@ -400,7 +400,9 @@ def _aggregate_reader(
     used = [part.slots for part in (where, field, by) if part is not None]
     slots = frozenset[int]().union({FACTS}, *used) - {OTHER}
     counted = _counted(let, where, read) if let.how == "count" else None
-    return Reader(gives, counted or read, word, slots, missing_names=missing, unit=field.unit if field else None)
+    return Reader(
+        gives, counted or read, word, slots, missing_names=missing, unit=field.unit if field else None
+    )
 
 
 def _counted(let: Aggregate, where: Test | None, read: Callable[[Env], Any]) -> Callable[[Env], Any] | None:

@@ -1,7 +1,7 @@
 """Judge a fact against a constant or a cell in one call, where the general way takes three.
 
-The meaning of an operator stands in its own file; what is here says the same for the types known when a rule is
-compiled, and ``tests/engine/compile/test_direct.py`` holds the two together.
+The meaning of an operator stands in its own file; what is here says the same for the types known when a rule
+is compiled, and ``tests/benchmarks/test_direct.py`` holds the two together.
 """
 
 from __future__ import annotations
