@@ -71,6 +71,8 @@ def read_audit(message: object, infno: str, settings: Settings, resolve: Resolve
     if not patients:
         raise ShapeError(data.at("patient_dtos"), "is missing or empty.")
     _check_shape(patients)
+    if len(patients) > settings.max_patients:
+        raise FactsError(data.at("patient_dtos"), f"holds more than {settings.max_patients} persons.")
     scenes = data.texts("trig_scen")
     stage = _stage(scenes, infno, data)
     read: list[Audit] = []

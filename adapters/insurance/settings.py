@@ -97,7 +97,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     complete_history: bool = False
     dose_from_pack: bool = False
-    max_bytes: int = 16 * 1024 * 1024
+    max_bytes: int = 8 * 1024 * 1024
+    max_patients: int = 200
     max_orders: int = 20_000
     maternity_visits: frozenset[str] = frozenset({"51", "52"})
     sexes: dict[str, Sex | None] = msgspec.field(default_factory=lambda: dict(SEXES))

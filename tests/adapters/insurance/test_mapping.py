@@ -430,6 +430,15 @@ def test_a_message_that_contradicts_itself_is_refused_with_the_path(spoil: Any, 
     assert refused.value.path == path
 
 
+def test_a_message_of_too_many_persons_or_lines_is_refused() -> None:
+    body = message()
+    body["input"]["data"]["patient_dtos"] = [patient_of(body) | {"patn_id": f"P{n}"} for n in range(3)]
+    with pytest.raises(FactsError, match="2 persons"):
+        audit(body, Settings(max_patients=2))
+    with pytest.raises(FactsError, match="2 lines"):
+        audit(message(), Settings(max_orders=2))
+
+
 def test_the_only_visit_is_the_current_one_when_none_is_named() -> None:
     body = message()
     del patient_of(body)["curr_mdtrt_id"]
