@@ -45,48 +45,57 @@ class PostgresServer:
     def __init__(self) -> None:
         self._binaries = _binaries()
         # PostgreSQL refuses to run as root; its folder must be within reach of whom it runs as.
-        self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        self._as: str | None = "postgres" if os.geteuid() == 0 else None
         self.folder = Path(tempfile.mkdtemp(prefix="ruleward-pg-"))
         if self._as:
-            shutil.chown(self.folder, "postgres")
+            shutil.chown(self.folder, self._as, self._as)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        self._run("initdb", "-D", "data", "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8")
+        made = self._spawn(
+            "initdb", "-D", "data", "-A", "trust", "-U", "postgres", "--no-locale", "-E", "UTF8"
+        )
+        if made.wait():
+            pytest.fail(f"initdb failed:\n{self._log()}", pytrace=False)
+        self._server: subprocess.Popen[bytes] | None = None
 
-    def _run(self, program: str, *arguments: str, check: bool = True) -> int:
-        # pg_ctl leaves a server behind that would hold a pipe open: its words go to a file.
-        with (self.folder / "run.log").open("ab") as log:
-            done = subprocess.run(
-                [*self._as, str(self._binaries / program), *arguments],
+    def _spawn(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [str(self._binaries / program), *arguments],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                check=False,
+                user=self._as,
+                group=self._as,
+                extra_groups=[] if self._as else None,
             )
-        if check and done.returncode:
-            pytest.fail(f"{program} failed:\n{(self.folder / 'run.log').read_text()[-2000:]}", pytrace=False)
-        return done.returncode
+
+    def _log(self) -> str:
+        return (self.folder / "log").read_text()[-2000:]
 
     def start(self) -> None:
-        """Start, again and again while a killed server's children still hold its memory."""
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
-        for _ in range(50):
-            if not self._run(
-                "pg_ctl", "-D", "data", "-w", "-o", options, "-l", "server.log", "start", check=False
-            ):
+        """Start and wait for the first connection; again while a killed server's children hold its memory."""
+        give_up = time.monotonic() + 60
+        while time.monotonic() < give_up:
+            if self._server is None or self._server.poll() is not None:
+                settings = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=.")
+                self._server = self._spawn("postgres", "-D", "data", *(f"-c{one}" for one in settings))
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(self.url("postgres"), connect_timeout=5).close()
                 return
-            time.sleep(0.1)
-        pytest.fail(f"PostgreSQL does not start:\n{(self.folder / 'server.log').read_text()[-2000:]}")
+            time.sleep(0.02)
+        pytest.fail(f"PostgreSQL does not start:\n{self._log()}", pytrace=False)
 
-    def stop(self, mode: str) -> None:
-        """Stop: ``fast`` in good order, ``immediate`` as in a crash."""
-        self._run("pg_ctl", "-D", "data", "-w", "-m", mode, "stop", check=False)
+    def end(self, number: signal.Signals) -> None:
+        """Send the server a signal and wait for its end: SIGQUIT is an immediate stop, SIGKILL a kill.
 
-    def kill(self) -> None:
-        """SIGKILL the server; its children end by themselves when they notice."""
-        os.kill(int((self.folder / "data/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        The children of a killed server end by themselves when they notice.
+        """
+        if self._server is not None:
+            self._server.send_signal(number)
+            self._server.wait(30)
 
     def url(self, database: str) -> str:
         """Return the URL of a database on this server."""
@@ -101,7 +110,7 @@ class PostgresServer:
 
     def remove(self) -> None:
         """Stop and leave nothing behind."""
-        self.stop("immediate")
+        self.end(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -108,10 +108,8 @@ async def test_a_killed_postgresql_has_lost_nothing_that_was_acknowledged(
         progress.clear()
         await progress.wait()
         await asyncio.sleep(chance.uniform(0.0, 0.05))
-        if number % 2:
-            await asyncio.to_thread(mortal_postgres.kill)
-        else:
-            await asyncio.to_thread(mortal_postgres.stop, "immediate")
+        how = signal.SIGKILL if number % 2 else signal.SIGQUIT
+        await asyncio.to_thread(mortal_postgres.end, how)
         await asyncio.to_thread(mortal_postgres.start)
     ended = True
     await asyncio.gather(*tasks)
