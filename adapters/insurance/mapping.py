@@ -78,7 +78,7 @@ def read_audit(message: object, infno: str, settings: Settings, resolve: Resolve
     read: list[Audit] = []
     for node in patients:
         # notes of one patient are of no concern to the next
-        node.notes = []
+        node.adopt([])
         read.append(_audit(node, place, settings, resolve))
     seen = [audit.patient for audit in read]
     for position, patient in enumerate(seen):

@@ -44,8 +44,8 @@ class Node:
 
     def __init__(self, value: Mapping[str, object], path: str, notes: list[Note]) -> None:
         self.path, self.notes = path, notes
-        self._values = {key.lower(): item for key, item in value.items()}
-        self._values.update({key: item for key, item in value.items() if key == key.lower()})
+        self._values = _lowered(value)
+        self._nodes: dict[str, tuple[Node, ...]] = {}
 
     def at(self, key: str) -> str:
         """Return the path of a key of this node."""
@@ -64,19 +64,24 @@ class Node:
         value = self._values.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        if not isinstance(value, str):
+            return self._number_as_text(key, value)
+        text = value.replace("\x00", "").strip()
+        return None if text.lower() in _BLANK else text
+
+    def _number_as_text(self, key: str, value: object) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
             self.note(key, "is not text")
             return None
         if isinstance(value, int) and value.bit_length() > 400:
-            self.note(key, "is not text")
+            self.note(key, "is a number out of reach")
             return None
         if isinstance(value, Decimal):
             if not -20 <= value.adjusted() <= 20:
                 self.note(key, "is a number out of reach")
                 return None
-            value = format(value, "f")
-        text = str(value).replace("\x00", "").strip()
-        return None if text.lower() in _BLANK else text
+            return format(value, "f")
+        return str(value)
 
     def decimal(self, key: str) -> Decimal | None:
         """Return an exact number of at most 16 digits before the point; anything else is unknown."""
@@ -160,9 +165,15 @@ class Node:
         Raises:
             ShapeError: something else than an object stands where one is meant.
         """
+        if key in self._nodes:
+            return self._nodes[key]
         value = self._values.get(key)
         if value is None or (isinstance(value, str) and value.strip() in ("", "-")):
             return None
+        self._nodes[key] = self._children(key, value)
+        return self._nodes[key]
+
+    def _children(self, key: str, value: object) -> tuple[Node, ...]:
         if isinstance(value, Mapping):
             return (Node(value, self.at(key), self.notes),)
         if not isinstance(value, list):
@@ -175,6 +186,13 @@ class Node:
             found.append(Node(item, path, self.notes))
         return tuple(found)
 
+    def adopt(self, notes: list[Note]) -> None:
+        """Note into another list from now on, here and below."""
+        self.notes = notes
+        for nodes in self._nodes.values():
+            for node in nodes:
+                node.adopt(notes)
+
     def node(self, key: str) -> Node:
         """Return the one object under a key.
 
@@ -185,6 +203,15 @@ class Node:
         if not isinstance(value, Mapping):
             raise ShapeError(self.at(key), "is missing." if value is None else "must be an object.")
         return Node(value, self.at(key), self.notes)
+
+
+def _lowered(value: Mapping[str, object]) -> Mapping[str, object]:
+    if all(map(str.islower, value)):
+        return value
+    lowered = {key.lower(): item for key, item in value.items()}
+    # the key as the interface spells it wins over another spelling of it
+    lowered.update({key: item for key, item in value.items() if key == key.lower()})
+    return lowered
 
 
 def root(value: object, path: str = "$") -> Node:
