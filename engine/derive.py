@@ -6,6 +6,7 @@ Nothing here invents: a value follows only when every fact it rests on is known,
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 from typing import TypeGuard
 
@@ -97,10 +98,13 @@ def _prefixed(diagnosis: Diagnosis) -> Diagnosis:
     if code is None or diagnosis.prefixes is not None:
         return diagnosis
     filled = msgspec.structs.replace(diagnosis)
-    filled.prefixes = frozenset(
-        code[:length] for length in range(1, len(code) + 1) if code[length - 1] != "."
-    )
+    filled.prefixes = _prefixes(code)
     return filled
+
+
+@functools.lru_cache(maxsize=4096)
+def _prefixes(code: str) -> frozenset[str]:
+    return frozenset(code[:length] for length in range(1, len(code) + 1) if code[length - 1] != ".")
 
 
 def _aged(observation: Observation, at: dt.datetime) -> Observation:

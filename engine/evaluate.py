@@ -18,7 +18,7 @@ from engine.decision import LEVELS, Decision, Finding, NotChecked, Stage, Subjec
 from engine.derive import complete
 from engine.facts import Facts
 from engine.knowledge import Row
-from engine.snapshot import CLOSED, OPEN, UNSET, UNSURE, Entry, Index, Pairs, Snapshot
+from engine.snapshot import CLOSED, OPEN, UNSET, UNSURE, Always, Entry, Index, Pairs, Snapshot
 
 __all__ = ["evaluate"]
 
@@ -61,8 +61,8 @@ class _Run:
         plan = self.snapshot.plan
         for index in plan.indexes:
             self._run_index(index)
-        for check in plan.always:
-            self._run_always(check)
+        for always in plan.always:
+            self._run_always(always)
         for pairs in plan.pairs:
             self._run_pairs(pairs)
         for check in plan.once:
@@ -108,21 +108,22 @@ class _Run:
             except Exception as error:
                 self._broken(check, error)
 
-    def _run_always(self, check: Check) -> None:
-        if self._gate(check) == CLOSED:
+    def _run_always(self, always: Always) -> None:
+        entries = [entry for entry in always.entries if self._gate(entry[3]) != CLOSED]
+        if not entries:
             return
-        items = getattr(self.facts, check.attributes[0])
+        items = getattr(self.facts, always.attribute)
         if items is None:
-            self._unknown(check, (), (check.kinds[0],))
+            for _, _, _, check in entries:
+                self._unknown(check, (), (always.kind,))
             return
-        env = self.env
-        entries: list[Entry] = [(check.number, check.rest, None, check)]
+        tabled = [check for _, _, _, check in entries if check.table is not None]
+        plain = [entry for entry in entries if entry[3].table is None] if tabled else entries
         for item in items:
             if item.in_focus:
-                env[FIRST] = item
-                if check.table is None:
-                    self._judge_entries(entries)
-                else:
+                self.env[FIRST] = item
+                self._judge_entries(plain)
+                for check in tabled:
                     self._judge_rows(check)
 
     def _judge_rows(self, check: Check) -> None:
@@ -319,15 +320,17 @@ class _Run:
 
     def _bound(self, check: Check) -> Env:
         """Return the environment with only the items that this check binds."""
-        env = list(self.env)
-        for slot in (FIRST, SECOND)[len(check.words) :]:
-            env[slot] = None
+        env = self.env.copy()
+        if len(check.slots) < 2:
+            env[SECOND] = None
+            if not check.slots:
+                env[FIRST] = None
         return env
 
     def _fire(self, check: Check) -> None:
         env = self._bound(check)
         rank = _RANK[check.level(env)]
-        key = (check.number, check.ids([env[slot].id for slot in (FIRST, SECOND) if env[slot] is not None]))
+        key = (check.number, check.ids([env[slot].id for slot in check.slots if env[slot] is not None]))
         held = self.fired.get(key)
         if held is None or rank < held[0] or (rank == held[0] and check.comes_before(env, held[2])):
             self.fired[key] = (rank, check, env)
@@ -387,8 +390,11 @@ class _Run:
 
     def _not_checked(self) -> list[NotChecked]:
         gaps = [self.open[key] for key in sorted(self.open)]
-        for rule_id in sorted(self.snapshot.required(self.stage, self.on) & self.snapshot.faults.keys()):
-            if self.only is None or rule_id in self.only:
+        if not self.snapshot.faults:
+            return gaps
+        required = self.standing.required
+        for rule_id in sorted(self.snapshot.faults):
+            if rule_id in required and (self.only is None or rule_id in self.only):
                 title = self.snapshot.rules[rule_id].title
                 gaps.append(NotChecked(rule_id, title, (), fault=self.snapshot.faults[rule_id]))
         return gaps
@@ -396,5 +402,11 @@ class _Run:
 
 def _sorted(ranked: list[tuple[int, Finding]]) -> tuple[Finding, ...]:
     """Order findings worst first, then by rule and subjects, so that the same facts give the same answer."""
-    ranked.sort(key=lambda pair: (pair[0], pair[1].rule, tuple(subject.id for subject in pair[1].subjects)))
+    if len(ranked) > 1:
+        ranked.sort(key=_order)
     return tuple([finding for _, finding in ranked])
+
+
+def _order(pair: tuple[int, Finding]) -> tuple[int, str, list[str]]:
+    rank, finding = pair
+    return rank, finding.rule, [subject.id for subject in finding.subjects]

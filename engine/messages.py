@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from engine.compile.scope import Env, Reader, Scope
 from engine.decision import Words
 from engine.drugs import Dictionary
+from engine.vocabulary import Type
 
 __all__ = ["Say", "compile_words"]
 
@@ -26,18 +28,45 @@ def compile_words(words: Words, scope: Scope, path: str, drugs: Dictionary) -> S
     if not readers:
         return lambda _: words
     at = {reader.name: i for i, reader in enumerate(readers)}
-    zh_plan: list[str | int] = [at[part.name] if isinstance(part, Reader) else part for part in zh]
-    en_plan: list[str | int] = [at[part.name] if isinstance(part, Reader) else part for part in en]
-    pairs = tuple((reader.read, reader.words) for reader in readers)
+    zh_text, zh_places = _template(zh, at)
+    en_text, en_places = _template(en, at)
+    pairs = tuple((reader.read, _teller(reader, drugs)) for reader in readers)
+    if len(pairs) == 1 and len(zh_places) == len(en_places) == 1:
+        ((read, tell),) = pairs
+
+        def say_one(env: Env) -> Words:
+            zh_said, en_said = tell(read(env))
+            return Words(zh_text % zh_said, en_text % en_said)
+
+        return say_one
 
     def say(env: Env) -> Words:
-        said = [words_of(read(env), drugs) for read, words_of in pairs]
+        said = [tell(read(env)) for read, tell in pairs]
         return Words(
-            "".join([part if isinstance(part, str) else said[part][0] for part in zh_plan]),
-            "".join([part if isinstance(part, str) else said[part][1] for part in en_plan]),
+            zh_text % tuple([said[place][0] for place in zh_places]),
+            en_text % tuple([said[place][1] for place in en_places]),
         )
 
     return say
+
+
+def _template(parts: Sequence[_Part], at: dict[str, int]) -> tuple[str, list[int]]:
+    """Return a text with ``%s`` for each fact, and which fact stands at each place."""
+    text = "".join("%s" if isinstance(part, Reader) else part.replace("%", "%%") for part in parts)
+    return text, [at[part.name] for part in parts if isinstance(part, Reader)]
+
+
+def _teller(reader: Reader, drugs: Dictionary) -> Callable[[Any], tuple[str, str]]:
+    """Return how to say a value; a text that is no code says itself."""
+    words = reader.words
+
+    def tell(value: Any) -> tuple[str, str]:
+        return words(value, drugs)
+
+    def tell_text(value: Any) -> tuple[str, str]:
+        return words(None, drugs) if value is None else (value, value)
+
+    return tell_text if reader.type is Type.TEXT and not reader.options and not reader.drug else tell
 
 
 def _parts(text: str, scope: Scope, path: str) -> Sequence[_Part]:

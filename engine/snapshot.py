@@ -26,6 +26,8 @@ __all__ = [
     "OPEN",
     "UNSET",
     "UNSURE",
+    "Always",
+    "Entry",
     "Index",
     "Pairs",
     "Plan",
@@ -75,6 +77,20 @@ class Index:
                     self.entries.setdefault(value, []).append((check.number, check.rest, row, check))
 
 
+class Always:
+    """The single-item checks of one collection that no key finds: every item meets them."""
+
+    __slots__ = ("attribute", "entries", "kind")
+
+    def __init__(self, kind: str, attribute: str) -> None:
+        self.kind, self.attribute = kind, attribute
+        self.entries: list[Entry] = []
+
+    def add(self, check: Check) -> None:
+        """Add a check."""
+        self.entries.append((check.number, check.rest, None, check))
+
+
 class Pairs:
     """A two-item check with, where its table is keyed on both items, the partners of each value."""
 
@@ -120,17 +136,22 @@ class Plan:
 
     def __init__(self, checks: Iterable[Check]) -> None:
         self.indexes: list[Index] = []
-        self.always: list[Check] = []
+        self.always: list[Always] = []
         self.pairs: list[Pairs] = []
         self.once: list[Check] = []
         by_key: dict[tuple[str, str], Index] = {}
+        by_attribute: dict[str, Always] = {}
         for check in checks:
             if not check.words:
                 self.once.append(check)
             elif len(check.words) > 1:
                 self.pairs.append(Pairs(check))
             elif check.key is None:
-                self.always.append(check)
+                attribute = check.attributes[0]
+                if attribute not in by_attribute:
+                    by_attribute[attribute] = Always(check.kinds[0], attribute)
+                    self.always.append(by_attribute[attribute])
+                by_attribute[attribute].add(check)
             else:
                 name = (check.attributes[0], check.key.field)
                 if name not in by_key:
