@@ -109,7 +109,6 @@ class _Endpoint:
     def _read(self, body: bytes, allowed: tuple[str, ...]) -> tuple[_Message, str, str]:
         try:
             value = _DECODER.decode(body)
-            digested = _CANONICAL.encode(value.get("input")) if isinstance(value, dict) else b""
         except RecursionError:
             raise _Refused(400, "$", "The message is nested too deeply.") from None
         except ValueError as error:  # malformed, cut off, not UTF-8, a number without end
@@ -126,7 +125,12 @@ class _Endpoint:
                 raise ShapeError("$.msgid", "is missing or not 1 to 64 letters and digits.")
         except ShapeError as error:
             raise _Refused(400, error.path, error.what) from None
-        digest = self._service.digest(infno.encode() + b"\n" + digested)
+        # what a retry may change (time, session, operator) is left out
+        told = (infno, *map(envelope.raw, ("mdtrtarea_admvs", "insuplc_admdvs", "input")))
+        try:
+            digest = self._service.digest(_CANONICAL.encode(told))
+        except RecursionError:
+            raise _Refused(400, "$", "The message is nested too deeply.") from None
         return _Message(value, envelope, digest), infno, msgid
 
     async def _audit(self, message: _Message, infno: str, msgid: str, region: str) -> dict[str, object]:

@@ -59,6 +59,10 @@ class Node:
         """Say whether a key is there with anything but null."""
         return self._values.get(key) is not None
 
+    def raw(self, key: str) -> object:
+        """Return what stands under a key, as it was decoded."""
+        return self._values.get(key)
+
     def text(self, key: str) -> str | None:
         """Return trimmed text, a number as text; blank, ``-`` and null are unknown."""
         value = self._values.get(key)

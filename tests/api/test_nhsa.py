@@ -213,6 +213,22 @@ async def test_the_same_msgid_with_another_content_is_refused(site: Site) -> Non
     assert "H1" in answer["err_msg"]
 
 
+async def test_the_region_and_the_case_of_keys_do_not_let_another_content_pass_for_a_retry(
+    site: Site,
+) -> None:
+    await site.send(message())
+    assert (await site.send(message() | {"mdtrtarea_admvs": "330100"}))["infcode"] == -1
+    body = message("H2")
+    await site.send({key.upper(): value for key, value in body.items()})
+    patient_of(body)["gend"] = "2"
+    assert (await site.send({key.upper(): value for key, value in body.items()}))["infcode"] == -1
+
+
+async def test_a_retry_with_a_new_time_is_the_same_message(site: Site) -> None:
+    first = await site.send(message())
+    assert await site.send(message() | {"inf_time": "2026-03-01 10:15:00", "sign_no": "2"}) == first
+
+
 async def test_several_patients_get_one_answer_and_a_decision_each(site: Site) -> None:
     body = message()
     second = json.loads(json.dumps(patient_of(body))) | {"patn_id": "P000002", "gend": "2"}
