@@ -104,8 +104,12 @@ class DecisionService:
         return answer
 
     async def find(self, key: str, request_digest: str) -> bytes | None:
-        """Return what was answered to this key before."""
-        found = await self._log.find(key, request_digest)
+        """Return what was answered to this key before; ``None`` too when the log cannot be read."""
+        try:
+            found = await self._log.find(key, request_digest)
+        except NotRecorded as error:
+            _LOG.warning("the decision log cannot be asked for an earlier answer: %s", error)
+            return None
         return found.answer if found else None
 
     async def feedback(self, entries: tuple[FeedbackEntry, ...], /) -> None:
