@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import logging.config
 import os
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from api.guard import ensure_ours
 from api.settings import read_settings
+from api.supervise import Supervisor, listen
 from api.wire import build_publisher
 
 __all__ = ["serve"]
 
+_LOG = logging.getLogger("ruleward.supervisor")
 _GRACE_SECONDS = 20
 _LOGGING: dict[str, Any] = {
     "version": 1,
@@ -35,22 +38,22 @@ def serve(host: str, port: int, workers: int, shipped_rules: Path) -> int:
     """
     ensure_ours()
     settings = read_settings(os.environ, shipped_rules)
+    logging.config.dictConfig(_LOGGING)
     config = uvicorn.Config(
         "api.app:create_app",
         factory=True,
-        host=host,
-        port=port,
-        workers=workers,
         log_config=_LOGGING,
         access_log=False,  # a URL may carry an id; the decision log and the metrics say what happened
         timeout_graceful_shutdown=_GRACE_SECONDS,
         server_header=False,
     )
-    socket = config.bind_socket()  # before anything else: a port that is taken ends it here
+    sockets = listen(host, port, workers)  # before anything else: a port that is taken ends it here
     publisher = build_publisher(settings)
+    supervisor = Supervisor(config, sockets, _GRACE_SECONDS + 5)
     publisher.start()
+    _LOG.info("listening on %s port %d", host, sockets[0].getsockname()[1])
     try:
-        Multiprocess(config, sockets=[socket]).run()
+        supervisor.run()
     finally:
         publisher.stop()
     return 0
