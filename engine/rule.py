@@ -177,6 +177,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[Reference, ...]
     known_limits: str | Words
     official_code: str
+    note: str = ""
 
     def in_force(self, on: dt.date) -> bool:
         """Say whether the rule holds on this day."""
@@ -314,5 +315,6 @@ def read_rule(raw: Any, place: str) -> tuple[Rule | None, list[RuleError]]:
         references=page.references,
         known_limits=page.known_limits,
         official_code=page.official_code,
+        note=page.note,
     )
     return rule, reader.errors
