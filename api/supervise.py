@@ -56,7 +56,7 @@ class Supervisor:
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], grace_seconds: float) -> None:
         self._config, self._sockets, self._grace = config, sockets, grace_seconds
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["api.app"])
+        self._context.set_forkserver_preload(["api.preload"])
         self._workers: dict[int, ForkServerProcess] = {}
         self._since: dict[int, float] = {}
         self._due: dict[int, float] = dict.fromkeys(range(len(sockets)), 0.0)
