@@ -7,10 +7,10 @@ that does not depend on any item and is judged once a visit, and the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.compile.closure import Judge, Test, all_of, compile_let, compile_node
-from engine.compile.scope import FIRST, INVARIANT, ROW, SECOND, Env, Reader, Scope
+from engine.compile.scope import FIRST, INVARIANT, ROW, SECOND, Counted, Env, Reader, Scope
 from engine.decision import LEVELS, Finding, Level, NotChecked, Step, Subject, Suggestion
 from engine.drugs import Dictionary
 from engine.errors import RuleError
@@ -21,8 +21,10 @@ from engine.parameters import Parameter
 from engine.rule import AllOf, ColumnName, Name, Rule
 from engine.vocabulary import Type
 
-__all__ = ["Check", "Key", "compile_check", "matches"]
+__all__ = ["Bound", "Check", "Key", "compile_check", "matches"]
 
+_LOWER = ("greater_than", "greater_than_or_equal_to")
+_UPPER = ("less_than", "less_than_or_equal_to")
 _MOST_BINDINGS = 2
 _SLOTS = (FIRST, SECOND)
 _RANGES = tuple(kind for kind in COLLECTIONS if not kind.startswith("past_"))
@@ -48,6 +50,14 @@ class Key:
         self.is_set = reader.type is Type.TEXT_SET
 
 
+class Bound(NamedTuple):
+    """A number that a fact of the first item must at least (``lower``) or at most have."""
+
+    field: str
+    number: float
+    lower: bool
+
+
 class Check:
     """One compiled rule."""
 
@@ -55,12 +65,14 @@ class Check:
         "advice",
         "amount",
         "attributes",
+        "bound",
         "gate",
         "key",
         "keys",
         "kinds",
         "level",
         "message",
+        "needs",
         "number",
         "partner",
         "rest",
@@ -88,6 +100,8 @@ class Check:
         self.partner: Key | None = None
         self.keys: tuple[Key, ...] = ()
         self.gate: Judge | None = None
+        self.needs: Counted | None = None
+        self.bound: Bound | None = None
         self.rest: Judge = test.judge
         then = rule.then
         self.level: Callable[[Env], Level] = _level(then.level, scope)
@@ -244,6 +258,8 @@ def _split(check: Check, children: list[Test], residual: list[Test], validity: l
         check.key = _constant_key(rest)
         rest = [test for test in rest if check.key is None or test is not check.key.test]
     check.gate = all_of(gates).judge if gates else None
+    check.needs = next((needed for test in gates if (needed := _needed(test)) is not None), None)
+    check.bound = next((bound for test in rest if (bound := _bound(test)) is not None), None)
     remaining = [*residual, *validity, *rest]
     check.rest = all_of(remaining).judge if remaining else _true
 
@@ -259,6 +275,26 @@ def _are_partners(check: Check, first: Key, second: Key) -> bool:
 
 def _true(_: Env) -> bool:
     return True
+
+
+def _needed(test: Test) -> Counted | None:
+    """Return what a gate asks the visit to have at all: *more than none with this text*."""
+    if test.leaf is None or test.leaf[2] is None or test.leaf[2].slots:
+        return None
+    reader, operator, right = test.leaf
+    return reader.counted if operator == "greater_than" and right and right.read([]) == 0 else None
+
+
+def _bound(test: Test) -> Bound | None:
+    """Return the bound that a condition sets to a number of the first item."""
+    if test.leaf is None or test.leaf[2] is None or test.leaf[2].slots:
+        return None
+    reader, operator, right = test.leaf
+    if reader.type is not Type.NUMBER or reader.slot != FIRST or reader.get is None or right is None:
+        return None
+    if operator not in (*_LOWER, *_UPPER):
+        return None
+    return Bound(reader.name.partition(".")[2], right.read([]), lower=operator in _LOWER)
 
 
 def _constant_key(tests: list[Test]) -> Key | None:

@@ -53,9 +53,21 @@ class _Run:
         self.env[PATIENT], self.env[VISIT] = self.facts.patient, self.facts.visit
         self.env[MEMO] = {}
         self.standing = snapshot.standing(stage, self.on)
-        self.gates = bytearray(self.standing.gates)
+        self.gates = self._first_gates()
         self.fired: dict[tuple[int, tuple[str, ...]], tuple[int, Check, Env]] = {}
         self.open: dict[tuple[int, tuple[str, ...]], NotChecked] = {}
+
+    def _first_gates(self) -> bytearray:
+        """Return the gates with those shut for which the visit lacks what they need at all."""
+        standing, memo = self.standing, self.env[MEMO]
+        gates = bytearray(standing.waiting)
+        for key, (needed, numbers) in self.snapshot.plan.needs.items():
+            counts = memo[key] = needed.count(self.env)
+            # Unknown: whatever needs it has to be judged.
+            for text in numbers if counts is None else counts.keys() & numbers.keys():
+                for number in numbers[text]:
+                    gates[number] = standing.gates[number]
+        return gates
 
     def decide(self) -> Decision:
         plan = self.snapshot.plan
@@ -109,21 +121,20 @@ class _Run:
                 self._broken(check, error)
 
     def _run_always(self, always: Always) -> None:
-        entries = [entry for entry in always.entries if self._gate(entry[3]) != CLOSED]
-        if not entries:
-            return
         items = getattr(self.facts, always.attribute)
         if items is None:
-            for _, _, _, check in entries:
+            for check in always.checks:
                 self._unknown(check, (), (always.kind,))
             return
-        tabled = [check for _, _, _, check in entries if check.table is not None]
-        plain = [entry for entry in entries if entry[3].table is None] if tabled else entries
         for item in items:
-            if item.in_focus:
-                self.env[FIRST] = item
-                self._judge_entries(plain)
-                for check in tabled:
+            if not item.in_focus:
+                continue
+            self.env[FIRST] = item
+            self._judge_entries(always.entries)
+            for field, bounds in always.bounds.items():
+                self._judge_entries(bounds.find(getattr(item, field)))
+            for check in always.tabled:
+                if self._gate(check) != CLOSED:
                     self._judge_rows(check)
 
     def _judge_rows(self, check: Check) -> None:

@@ -6,18 +6,21 @@ request reads the next one.
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from engine.check import Check, Key, compile_check
+from engine.check import Bound, Check, Key, compile_check
 from engine.compile.closure import Judge
+from engine.compile.scope import Counted
 from engine.decision import Stage
 from engine.drugs import Dictionary
 from engine.errors import RuleError
 from engine.knowledge import Row, Table
+from engine.operators._operator import EPSILON
 from engine.parameters import Parameter
 from engine.rule import Rule
 
@@ -27,6 +30,7 @@ __all__ = [
     "UNSET",
     "UNSURE",
     "Always",
+    "Bounds",
     "Entry",
     "Index",
     "Pairs",
@@ -37,6 +41,7 @@ __all__ = [
 ]
 
 _MOST_DAYS = 200
+_SLACK = 4 * EPSILON  # an index may find too much, never too little
 
 Entry = tuple[int, Judge, Row | None, Check]
 """What an index finds: the check's number and the judge of its rest, at hand, then the row and the check."""
@@ -51,6 +56,7 @@ class Standing(msgspec.Struct, frozen=True):
     required: frozenset[str]
     runnable: frozenset[str]
     gates: bytes
+    waiting: bytes  # the gates with those shut that need something of the visit
 
 
 class Index:
@@ -77,18 +83,56 @@ class Index:
                     self.entries.setdefault(value, []).append((check.number, check.rest, row, check))
 
 
-class Always:
-    """The single-item checks of one collection that no key finds: every item meets them."""
+class Bounds:
+    """Checks that need a number of an item to be at least, or at most, so much; found by that number."""
 
-    __slots__ = ("attribute", "entries", "kind")
+    __slots__ = ("at_least", "at_most", "field", "highs", "lows")
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        self.lows: list[float] = []
+        self.at_least: list[Entry] = []
+        self.highs: list[float] = []
+        self.at_most: list[Entry] = []
+
+    def add(self, bound: Bound, entry: Entry) -> None:
+        """File a check by its bound."""
+        numbers, entries = (self.lows, self.at_least) if bound.lower else (self.highs, self.at_most)
+        place = bisect.bisect(numbers, bound.number)
+        numbers.insert(place, bound.number)
+        entries.insert(place, entry)
+
+    def find(self, value: float | None) -> list[Entry]:
+        """Return the checks that this value does not rule out; all of them when it is unknown."""
+        if value is None:
+            return self.at_least + self.at_most
+        low = bisect.bisect_right(self.lows, value + _SLACK)
+        high = bisect.bisect_left(self.highs, value - _SLACK)
+        return self.at_least[:low] + self.at_most[high:]
+
+
+class Always:
+    """The single-item checks of one collection that no key finds: every item meets them, within bounds."""
+
+    __slots__ = ("attribute", "bounds", "checks", "entries", "kind", "tabled")
 
     def __init__(self, kind: str, attribute: str) -> None:
         self.kind, self.attribute = kind, attribute
+        self.checks: list[Check] = []
         self.entries: list[Entry] = []
+        self.bounds: dict[str, Bounds] = {}
+        self.tabled: list[Check] = []
 
     def add(self, check: Check) -> None:
         """Add a check."""
-        self.entries.append((check.number, check.rest, None, check))
+        self.checks.append(check)
+        entry = (check.number, check.rest, None, check)
+        if check.table is not None:
+            self.tabled.append(check)
+        elif check.bound is None:
+            self.entries.append(entry)
+        else:
+            self.bounds.setdefault(check.bound.field, Bounds(check.bound.field)).add(check.bound, entry)
 
 
 class Pairs:
@@ -132,7 +176,7 @@ def _values(cell: Any) -> Iterable[str]:
 class Plan:
     """How the checks are found: indexes, checks without a key, pairs, and checks about no item."""
 
-    __slots__ = ("always", "indexes", "once", "pairs")
+    __slots__ = ("always", "indexes", "needs", "once", "pairs")
 
     def __init__(self, checks: Iterable[Check]) -> None:
         self.indexes: list[Index] = []
@@ -141,7 +185,11 @@ class Plan:
         self.once: list[Check] = []
         by_key: dict[tuple[str, str], Index] = {}
         by_attribute: dict[str, Always] = {}
+        self.needs: dict[tuple[str, str], tuple[Counted, dict[str, list[int]]]] = {}
         for check in checks:
+            if (needed := check.needs) is not None:
+                _, numbers = self.needs.setdefault(needed.key, (needed, {}))
+                numbers.setdefault(needed.text, []).append(check.number)
             if not check.words:
                 self.once.append(check)
             elif len(check.words) > 1:
@@ -206,14 +254,15 @@ class Snapshot:
                 for rule in self.rules.values()
                 if rule.status == "active" and stage in rule.stages and rule.in_force(on)
             )
-            held = Standing(
-                required,
-                self.installed[stage] & required,
-                bytes(
-                    UNSET if stage in check.rule.stages and check.rule.in_force(on) else CLOSED
-                    for check in self.checks.values()
-                ),
+            checks = self.checks.values()
+            gates = bytes(
+                UNSET if stage in check.rule.stages and check.rule.in_force(on) else CLOSED
+                for check in checks
             )
+            waiting = bytes(
+                gate if check.needs is None else CLOSED for gate, check in zip(gates, checks, strict=True)
+            )
+            held = Standing(required, self.installed[stage] & required, gates, waiting)
             self._standings[key] = held
         return held
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from engine.compile.direct import compare, judge_cell, judge_constant
-from engine.compile.scope import FACTS, MEMO, OTHER, ROW, Env, Reader, Scope
+from engine.compile.scope import FACTS, MEMO, OTHER, ROW, Counted, Env, Reader, Scope
 from engine.decision import Step
 from engine.facts import COLLECTIONS
 from engine.knowledge import shown
@@ -399,23 +399,22 @@ def _aggregate_reader(
 
     used = [part.slots for part in (where, field, by) if part is not None]
     slots = frozenset[int]().union({FACTS}, *used) - {OTHER}
-    counted = _counted(let, where, read) if let.how == "count" else None
-    return Reader(
-        gives, counted or read, word, slots, missing_names=missing, unit=field.unit if field else None
-    )
+    reader = Reader(gives, read, word, slots, missing_names=missing, unit=field.unit if field else None)
+    if let.how == "count" and (counted := _counted(let, where)) is not None:
+        reader.counted, reader.read = counted, _count_of(counted, read)
+    return reader
 
 
-def _counted(let: Aggregate, where: Test | None, read: Callable[[Env], Any]) -> Callable[[Env], Any] | None:
-    """Return a quicker reader for how many items have one text: they are counted by text once a visit."""
+def _counted(let: Aggregate, where: Test | None) -> Counted | None:
+    """Return how to count by text, where a count asks for nothing but one text of its items."""
     if where is None or where.leaf is None:
         return None
     left, operator, right = where.leaf
     wanted = {"equal_to": Type.TEXT, "includes": Type.TEXT_SET}.get(operator)
     if left.type is not wanted or left.slot != OTHER or left.get is None or right is None or right.slots:
         return None
-    get, text, is_set = left.get, right.read([]), wanted is Type.TEXT_SET
+    get, is_set = left.get, wanted is Type.TEXT_SET
     attribute = COLLECTIONS[let.collection][0]
-    key = (attribute, left.name.partition(".")[2])
     rows_of = attrgetter(attribute)
 
     def count(env: Env) -> dict[str, float] | None:
@@ -431,10 +430,16 @@ def _counted(let: Aggregate, where: Test | None, read: Callable[[Env], Any]) -> 
                 counts[one] = counts.get(one, 0.0) + 1.0
         return counts
 
-    def quick(env: Env) -> float | None:
+    return Counted((attribute, left.name.partition(".")[2]), right.read([]), count)
+
+
+def _count_of(counted: Counted, read: Callable[[Env], Any]) -> Callable[[Env], Any]:
+    key, text, count = counted.key, counted.text, counted.count
+
+    def quick(env: Env) -> Any:
         memo = env[MEMO]
         if memo is None:  # outside a decision
-            return read(env)  # type: ignore[no-any-return]
+            return read(env)
         if key not in memo:
             memo[key] = count(env)
         counts = memo[key]

@@ -35,6 +35,7 @@ __all__ = [
     "ROW",
     "SECOND",
     "VISIT",
+    "Counted",
     "Env",
     "Reader",
     "Scope",
@@ -50,6 +51,15 @@ _DRUG_WORDS = frozenset({"ingredient", "ingredients", "agents"})
 _UNKNOWN = Words("未知", "unknown")
 _YES = Words("是", "yes")
 _NO = Words("否", "no")
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many items of a collection have one text: ``count`` gives them all, once a visit, under ``key``."""
+
+    key: tuple[str, str]
+    text: str
+    count: Callable[[Env], dict[str, float] | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +82,7 @@ class Reader:
     get: Callable[[Any], Any] | None = None  # of a fact: reads it from the item at ``slot``
     slot: int = 0
     cell: int | None = None  # of a column: its place in the row
+    counted: Counted | None = None
 
     def missing(self, env: Env) -> tuple[str, ...]:
         """Name what must be supplied so that this value is known."""
