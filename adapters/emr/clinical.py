@@ -211,7 +211,7 @@ def _allergy(
             manifestation = manifestation or label(concept, notes, path)
     active = _status(resource, "clinicalStatus", notes, path)
     confirmed = True if verified == "confirmed" else False if verified == "refuted" else None
-    if active in {"inactive", "resolved"}:
+    if active in ("inactive", "resolved"):
         confirmed = False
     drug = drugs.resolve(drug_codes(coded, systems), said)
     agents = None if drug is None else drug.agents
@@ -254,7 +254,7 @@ def read_diagnosis(
     resource: Node, path: str, main: str | None, zone: dt.tzinfo | None, notes: Notes
 ) -> Diagnosis | None:
     """Return one diagnosis, ``None`` for one that is refuted or entered in error; ICD-10 codes only."""
-    if _status(resource, "verificationStatus", notes, path) in {"entered-in-error", "refuted"}:
+    if _status(resource, "verificationStatus", notes, path) in ("entered-in-error", "refuted"):
         return None
     concept = node(resource, "code", notes, path)
     code: str | None = None

@@ -26,9 +26,9 @@ from engine.facts import (
 
 __all__ = ["DEAD_ORDERS", "DEAD_STATEMENTS", "Gathering"]
 
-DEAD_ORDERS = {"entered-in-error", "cancelled", "stopped", "completed"}
-_DEAD_DRAFTS = {"entered-in-error", "cancelled", "stopped"}
-DEAD_STATEMENTS = {"entered-in-error", "completed", "stopped", "not-taken"}
+DEAD_ORDERS = ("entered-in-error", "cancelled", "stopped", "completed")
+_DEAD_DRAFTS = ("entered-in-error", "cancelled", "stopped")
+DEAD_STATEMENTS = ("entered-in-error", "completed", "stopped", "not-taken")
 
 
 _UNKNOWN = {
@@ -162,7 +162,7 @@ class Gathering:
             in_focus = chosen is None or item_id in chosen
             if resource.get("status") in _DEAD_DRAFTS or resource.get("doNotPerform") is True:
                 notes.add(NoteKind.SCOPE, path, "is not to be done and was left out")
-            elif kind in {"MedicationRequest", "MedicationStatement"}:
+            elif kind in ("MedicationRequest", "MedicationStatement"):
                 medication, components = prescribing.read(
                     resource, item_id, path, in_focus=in_focus, draft=True
                 )
@@ -183,12 +183,12 @@ class Gathering:
                 notes.add(NoteKind.NOT_COVERED, path, f"no check covers a {kind}", str(kind))
 
     def read_medications(
-        self, key: str, listed: list[tuple[Node, str]] | None, dead: set[str], prescribing: Prescribing
+        self, key: str, listed: list[tuple[Node, str]] | None, dead: tuple[str, ...], prescribing: Prescribing
     ) -> None:
         """Map the orders and statements that are already there; a gap is stood in for by an unknown one."""
         for resource, path in listed or ():
             kind = resource.get("resourceType")
-            if kind not in {"MedicationRequest", "MedicationStatement", None}:
+            if kind not in ("MedicationRequest", "MedicationStatement", None):
                 continue  # what _include brought along
             if resource.get("status") in dead or resource.get("doNotPerform") is True:
                 continue
@@ -214,7 +214,7 @@ class Gathering:
         """Map examinations already made; what was not obtained is stood in for by an unknown one."""
         listed = self.entries("imaging") if "imaging" in self.data else None
         for resource, path in listed or ():
-            if resource.get("resourceType") in {"ImagingStudy", None}:
+            if resource.get("resourceType") in ("ImagingStudy", None):
                 study = read_study(resource, self.id_of(resource, path), path, self.at, self.notes)
                 if study is not None:
                     self.imaging.append(study)
@@ -236,7 +236,7 @@ class Gathering:
                 found.append(Observation(id=f"{key}#?", in_focus=False))
                 continue
             for resource, path in entries:
-                if resource.get("resourceType") in {"Observation", None}:
+                if resource.get("resourceType") in ("Observation", None):
                     own = self.id_of(resource, path)
                     found.extend(read_observation(resource, own, path, self.at.tzinfo, self.notes))
         return found
@@ -249,7 +249,7 @@ class Gathering:
         main = main_condition(encounter, self.notes, "encounter")
         found: list[Diagnosis] = []
         for resource, path in listed:
-            if resource.get("resourceType") in {"Condition", None}:
+            if resource.get("resourceType") in ("Condition", None):
                 diagnosis = read_diagnosis(resource, path, main, self.at.tzinfo, self.notes)
                 if diagnosis is not None:
                     found.append(diagnosis)
@@ -263,7 +263,7 @@ class Gathering:
         if listed is None:
             return None
         kept = [
-            (one, path) for one, path in listed if one.get("resourceType") in {"AllergyIntolerance", None}
+            (one, path) for one, path in listed if one.get("resourceType") in ("AllergyIntolerance", None)
         ]
         found = read_allergies(kept, self.drugs, self.settings, self.notes)
         if found is not None and self.gap("allergies", listed):

@@ -123,7 +123,7 @@ def from_bundle(bundle: Node) -> tuple[Action, dict[str, object]]:
             data["patient"] = resource
         elif kind == "Encounter":
             data["encounter"] = resource  # the last one is the current one
-        elif kind == "MedicationRequest" and resource.get("status") in {"active", "draft"}:
+        elif kind == "MedicationRequest" and resource.get("status") in ("active", "draft"):
             drafts.append((resource, f"entry[{position}].resource"))
         else:
             key = "vitals" if kind == "Observation" else _KEYS.get(str(kind))

@@ -62,7 +62,7 @@ _NAMED = {
 }  # fmt: skip
 """Names as Chinese laboratories write them, where no LOINC code is given."""
 
-_DEAD = {"entered-in-error", "cancelled", "registered"}
+_DEAD = ("entered-in-error", "cancelled", "registered")
 
 
 def read_observation(

@@ -96,7 +96,7 @@ def read_procedure(
 
 def read_study(resource: Node, item_id: str, path: str, at: dt.datetime, notes: Notes) -> Imaging | None:
     """Return an examination already made; ``None`` for one entered in error or cancelled."""
-    if resource.get("status") in {"entered-in-error", "cancelled"}:
+    if resource.get("status") in ("entered-in-error", "cancelled"):
         return None
     procedures = nodes(resource, "procedureCode", notes, path)
     name = text(resource, "description", notes, path) or next(
