@@ -14,6 +14,7 @@ from engine.cases import run_cases
 from engine.decision import Stage
 from engine.errors import RuleError, RuleWardError
 from engine.lint import examine
+from engine.lock import LOCK, lock_of, moved, read_lock, write_lock
 from engine.release import Release, read_release
 from engine.snapshot import Snapshot
 
@@ -80,6 +81,7 @@ def _rules_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         ("check", _check, "lint every rule and run every case"),
         ("lint", _lint, "lint every rule"),
         ("test", _test, "run every case"),
+        ("lock", _lock, "lock every rule, table and value as it stands; refuse what moved without a version"),
     ):
         verb = rules.add_parser(name, help=text)
         verb.add_argument("--folder", type=Path, default=FOLDER, help="the rules folder")
@@ -130,6 +132,20 @@ def _run_cases(release: Release, snapshot: Snapshot, only: Sequence[str]) -> int
             print(f"{rule}: {case.name}: {wrong}")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def _lock(options: argparse.Namespace) -> int:
+    """Write the release lock of the folder, unless something moved without a new version."""
+    release, _, errors = _read(options.folder)
+    path = options.folder / LOCK
+    now = lock_of(release, sm3)
+    faults = list(moved(read_lock(path.read_bytes()), now)) if path.exists() else []
+    if _report([*errors, *faults], ()):
+        print(f"{path.name} is left as it was")
+        return 1
+    path.write_bytes(write_lock(now))
+    print(f"{path.name}: {len(now.rules)} rules, {len(now.tables)} tables, {len(now.parameters)} parameters")
+    return 0
 
 
 def _check(options: argparse.Namespace) -> int:
