@@ -50,7 +50,7 @@ _SALTS = frozenset(
     ]
 )
 _PARTS = re.compile(
-    r"\s/\s|\s*\+\s*|\s+and\s+|(?<=[a-z])/(?=[a-z])|(?<=[\u4e00-\u9fff])[/、](?=[\u4e00-\u9fff])"
+    r"\s/\s|\s*\+\s*|\s+and\s+|(?<=[a-z]{4})/(?=[a-z]{4})|(?<=[\u4e00-\u9fff])[/、](?=[\u4e00-\u9fff])"
 )
 _TOKEN = re.compile(r"[a-z][a-z0-9'-]*")
 _HAN = re.compile(r"[\u4e00-\u9fff0-9a-z]*[\u4e00-\u9fff][\u4e00-\u9fff0-9a-z]*")
@@ -91,7 +91,7 @@ class Dictionary:
                     self._names[_normal(name)] = frozenset({ingredient})
         for row in _records(tables, "drug_classes"):
             self._labels[str(row["class"])] = Words(row["zh"] or row["class"], row["en"] or row["class"])
-            for name in (row["class"], row["zh"], row["en"]):
+            for name in (row["class"], row["zh"], row["en"], *(row.get("synonyms") or ())):
                 if name:
                     self._class_names[_normal(name)] = str(row["class"])
         for row in _records(tables, "drug_names"):
