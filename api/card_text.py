@@ -22,6 +22,7 @@ __all__ = [
     "fact_name",
     "finding_text",
     "gap_text",
+    "is_link",
     "plain",
     "said",
     "summary",
@@ -59,6 +60,11 @@ def escape(written: str) -> str:
 def _unlinked(match: re.Match[str]) -> str:
     """Keep an address from becoming a link by itself (GFM autolinks)."""
     return f"{match.group(1)}\\:" if match.group(1) is not None else "\\."
+
+
+def is_link(href: str) -> bool:
+    """Say whether a reference can be followed: an absolute web address without anything odd in it."""
+    return _LINK.match(href) is not None
 
 
 def said(words: Words, language: Language) -> str:
@@ -177,7 +183,7 @@ def why(step: Step, subjects: tuple[Subject, ...], language: Language) -> str:
 
 def _reference(reference: Reference, language: Language) -> str:
     title = escape(" ".join(part for part in (reference.title, reference.article) if part))
-    if _LINK.match(reference.href):
+    if is_link(reference.href):
         title = f"[{title}]({reference.href})"
     if reference.read_on is None:
         return f"{title} {said(_TO_VERIFY, language)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from api.card_gaps import Json, Scene, alarming, card_id, gaps_card, short
-from api.card_text import Language, escape, finding_text, plain, said, summary
+from api.card_text import Language, escape, finding_text, is_link, plain, said, summary
 from engine.decision import LEVELS, Decision, Finding, Level, Status, Words
 
 __all__ = ["OVERRIDE_SYSTEM", "Json", "Scene", "answer_of", "cards_of"]
@@ -101,7 +101,7 @@ def _source(finding: Finding, language: Language) -> Json:
     reference = finding.references[0] if finding.references else None
     label = plain(reference.title)[:200] if reference is not None else ""
     source: Json = {"label": label or "RuleWard"}
-    if reference is not None and reference.href.startswith(("https://", "http://")):
+    if reference is not None and is_link(reference.href):
         source["url"] = reference.href
     title = plain(said(finding.title, language))
     topic: Json = {"system": TOPIC_SYSTEM, "code": finding.rule}

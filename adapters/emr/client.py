@@ -79,6 +79,8 @@ class FhirReader:
         self, server: Server, queries: Mapping[str, str]
     ) -> tuple[dict[str, object], tuple[Gap, ...]]:
         """Return the decoded resources by key, and the keys that could not be read in time."""
+        if not queries:
+            return {}, ()
         if not self.may_read(server.base):
             return {}, tuple(Gap(key, "fhirServer is not on the site's list") for key in queries)
         tasks = {key: asyncio.create_task(self._one(server, query)) for key, query in queries.items()}
