@@ -28,7 +28,7 @@ _ROUTES = ("口服", "静脉滴注", "肌内注射", "皮下注射", "外用", "
 _SEXES = ("male", "female")
 _DIAGNOSES = tuple(f"诊断{i:02d}" for i in range(60))
 _NUMBERS = {"age": (0, 95), "quantity": (1, 60), "dose": (1, 12), "days": (1, 30)}
-_RARE = {"age": 91, "quantity": 58, "dose": 12, "days": 29}
+_RARE = {"age": 95, "quantity": 60, "dose": 12, "days": 30}
 _COMPARISONS = ("greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from engine.compile.closure import Judge, Test, all_of, compile_let, compile_node
+from engine.compile.closure import Judge, Test, all_of, compile_let, compile_node, telling, told
 from engine.compile.scope import FIRST, INVARIANT, ROW, SECOND, Counted, Env, Reader, Scope
 from engine.decision import LEVELS, Finding, Level, NotChecked, Step, Subject, Suggestion
 from engine.drugs import Dictionary
@@ -75,6 +75,7 @@ class Check:
         "needs",
         "number",
         "partner",
+        "rank",
         "rest",
         "rule",
         "shadow",
@@ -82,6 +83,7 @@ class Check:
         "suggestions",
         "symmetric",
         "table",
+        "tellings",
         "test",
         "to_be_verified",
         "words",
@@ -89,6 +91,7 @@ class Check:
 
     def __init__(self, rule: Rule, table: Table | None, scope: Scope, test: Test, drugs: Dictionary) -> None:
         self.rule, self.table, self.test = rule, table, test
+        self.tellings = test.tellings
         self.number = 0  # its place in the snapshot
         self.shadow = rule.status == "shadow"
         self.words = tuple(word for word, _ in rule.for_each)
@@ -105,6 +108,7 @@ class Check:
         self.rest: Judge = test.judge
         then = rule.then
         self.level: Callable[[Env], Level] = _level(then.level, scope)
+        self.rank = LEVELS.index(then.level) if isinstance(then.level, Level) else None
         self.message: Say = compile_words(then.message, scope, "then.message", drugs)
         self.advice: Say | None = (
             compile_words(then.advice, scope, "then.advice", drugs) if then.advice else None
@@ -121,9 +125,14 @@ class Check:
 
     def subjects(self, env: Env) -> tuple[Subject, ...]:
         """Name the items that an environment binds, the offending one first."""
+        if len(self.slots) == 1:  # by far the most
+            item = env[FIRST]
+            if item is None:
+                return ()
+            return (Subject(self.words[0], self.kinds[0], item.id, _name_of(item)),)
         return tuple(
             [
-                Subject(word, kind, item.id, getattr(item, "name", None) or "")
+                Subject(word, kind, item.id, _name_of(item))
                 for word, kind, slot in zip(self.words, self.kinds, self.slots, strict=True)
                 if (item := env[slot]) is not None
             ]
@@ -159,7 +168,7 @@ class Check:
             rule.official_code,
             self.amount(env) if self.amount else None,
             then.behaviour,
-            tuple(self.test.steps(env)),
+            tuple(told(self.tellings, env)),
             () if cited is None else (cited,),
             rule.references,
             tuple([place(label(env), env) for label, place in self.suggestions]) if self.suggestions else (),
@@ -192,6 +201,10 @@ class Check:
     def row_word(self) -> str:
         """Return the word by which the rule names its row."""
         return self.rule.join.word if self.rule.join else ""
+
+
+def _name_of(item: Any) -> str:
+    return getattr(item, "name", None) or ""
 
 
 def compile_check(
@@ -362,14 +375,14 @@ def matches(key: Key, *, empty: bool = True) -> Test:
             return not cell.isdisjoint(value) if is_set else value in cell
         return bool(cell in value) if is_set else bool(cell == value)
 
-    def steps(env: Env) -> list[Step]:
+    def tell(env: Env) -> Step:
         outcome = judge(env)
         missing = (key.reader.name,) if outcome is None else ()
         cell = None if env[ROW] is None else shown(env[ROW][index])
         value = shown(read(env))
-        return [Step("match", key.reader.name, "equal_to", outcome, value, cell, "table", missing)]
+        return Step("match", key.reader.name, "equal_to", outcome, value, cell, "table", missing)
 
-    return Test(judge, steps, key.reader.slots | {ROW})
+    return Test(judge, telling(tell), key.reader.slots | {ROW})
 
 
 def _row_validity(table: Table | None) -> list[Test]:
@@ -379,7 +392,7 @@ def _row_validity(table: Table | None) -> list[Test]:
     def judge(env: Env) -> bool | None:
         return None if env[ROW] is None else table.in_force(env[ROW], env[0].date())
 
-    return [Test(judge, lambda _: [], frozenset({ROW}))]
+    return [Test(judge, (), frozenset({ROW}))]
 
 
 def _drug_columns(rule: Rule, table: Table) -> frozenset[str]:

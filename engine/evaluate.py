@@ -110,7 +110,9 @@ class _Run:
         env, gates = self.env, self.gates
         for number, judge, row, check in entries:
             gate = gates[number]
-            if gate == CLOSED or (gate == UNSET and (gate := self._gate(check)) == CLOSED):
+            if gate == CLOSED:
+                continue
+            if gate == UNSET and (gate := self._gate(check)) == CLOSED:
                 continue
             env[ROW] = row
             try:
@@ -340,8 +342,14 @@ class _Run:
 
     def _fire(self, check: Check) -> None:
         env = self._bound(check)
-        rank = _RANK[check.level(env)]
-        key = (check.number, check.ids([env[slot].id for slot in check.slots if env[slot] is not None]))
+        rank = check.rank
+        if rank is None:
+            rank = _RANK[check.level(env)]
+        if len(check.slots) == 1:
+            ids: tuple[str, ...] = (env[FIRST].id,)
+        else:
+            ids = check.ids([env[slot].id for slot in check.slots])
+        key = (check.number, ids)
         held = self.fired.get(key)
         if held is None or rank < held[0] or (rank == held[0] and check.comes_before(env, held[2])):
             self.fired[key] = (rank, check, env)

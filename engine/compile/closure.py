@@ -23,34 +23,75 @@ from engine.operators._operator import instant
 from engine.rule import Aggregate, AllOf, Calculation, Leaf, Node, Not
 from engine.vocabulary import Type
 
-__all__ = ["Judge", "Test", "all_of", "compile_let", "compile_node"]
+__all__ = ["Judge", "Telling", "Test", "all_of", "compile_let", "compile_node", "telling", "told"]
 
 Judge = Callable[[Env], bool | None]
+
+
+Tell = Callable[[Env], Step]
+Telling = tuple[Tell, str, str, str, Callable[[Any], Any] | None, int, Callable[..., bool] | None, Any]
+"""How one condition is told. Where the fifth part is there, it is a plain fact against a constant, which
+:func:`told` words by itself: path, name, operator, how to get the fact, its slot, comparison, constant."""
 
 
 class Test:
     """A compiled condition and the places of the environment that it reads."""
 
-    __slots__ = ("judge", "leaf", "parts", "slots", "steps")
+    __slots__ = ("judge", "leaf", "parts", "slots", "tellings")
 
     def __init__(
         self,
         judge: Judge,
-        steps: Callable[[Env], list[Step]],
+        tellings: tuple[Telling, ...],
         slots: frozenset[int],
         leaf: tuple[Reader, str, Reader | None] | None = None,
         parts: tuple[Test, ...] = (),
     ) -> None:
-        self.judge, self.steps, self.slots, self.leaf = judge, steps, slots, leaf
+        self.judge, self.tellings, self.slots, self.leaf = judge, tellings, slots, leaf
         self.parts = parts  # the conditions that it joins by *and*
+
+    def steps(self, env: Env) -> list[Step]:
+        """Tell every condition as it stands in this environment."""
+        return told(self.tellings, env)
+
+
+def told(tellings: tuple[Telling, ...], env: Env) -> list[Step]:
+    """Tell conditions; in one loop, since every finding carries its trace."""
+    steps: list[Step] = []
+    for tell, path, name, operator, get, slot, apply, constant in tellings:
+        if get is None or apply is None or (value := get(env[slot])) is None:
+            steps.append(tell(env))
+        else:
+            steps.append(Step(path, name, operator, apply(value, constant), value, constant))
+    return steps
+
+
+def telling(tell: Tell) -> tuple[Telling, ...]:
+    """Return the telling of a condition that has a function for it."""
+    return ((tell, "", "", "", None, 0, None, None),)
 
 
 def all_of(tests: Sequence[Test]) -> Test:
     """Join tests by *and*: false wins over unknown, unknown over true."""
-    judges = tuple(test.judge for test in tests)
-    if len(judges) == 1:
+    if len(tests) == 1:
         return tests[0]
+    judges = tuple(test.judge for test in tests)
+    judge = _pair(*judges) if len(judges) == 2 else _conjunction(judges)
+    return Test(judge, _tellings_of(tests), _slots_of(tests), parts=tuple(tests))
 
+
+def _pair(first: Judge, second: Judge) -> Judge:
+    def judge(env: Env) -> bool | None:
+        said = first(env)
+        if said is False:
+            return False
+        other = second(env)
+        return other if said else (False if other is False else None)
+
+    return judge
+
+
+def _conjunction(judges: tuple[Judge, ...]) -> Judge:
     def judge(env: Env) -> bool | None:
         outcome: bool | None = True
         for one in judges:
@@ -61,18 +102,7 @@ def all_of(tests: Sequence[Test]) -> Test:
                 outcome = None
         return outcome
 
-    def pair(env: Env) -> bool | None:
-        said = first(env)
-        if said is False:
-            return False
-        other = second(env)
-        return other if said else (False if other is False else None)
-
-    steps, slots, parts = _steps_of(tests), _slots_of(tests), tuple(tests)
-    if len(judges) == 2:
-        first, second = judges
-        return Test(pair, steps, slots, parts=parts)
-    return Test(judge, steps, slots, parts=parts)
+    return judge
 
 
 def _any_of(tests: Sequence[Test]) -> Test:
@@ -88,7 +118,7 @@ def _any_of(tests: Sequence[Test]) -> Test:
                 outcome = None
         return outcome
 
-    return Test(judge, _steps_of(tests), _slots_of(tests))
+    return Test(judge, _tellings_of(tests), _slots_of(tests))
 
 
 def _not(test: Test) -> Test:
@@ -98,19 +128,11 @@ def _not(test: Test) -> Test:
         said = inner(env)
         return None if said is None else not said
 
-    return Test(judge, test.steps, test.slots)
+    return Test(judge, test.tellings, test.slots)
 
 
-def _steps_of(tests: Sequence[Test]) -> Callable[[Env], list[Step]]:
-    tellers = tuple(test.steps for test in tests)
-
-    def steps(env: Env) -> list[Step]:
-        told: list[Step] = []
-        for teller in tellers:
-            told += teller(env)
-        return told
-
-    return steps
+def _tellings_of(tests: Sequence[Test]) -> tuple[Telling, ...]:
+    return tuple(one for test in tests for one in test.tellings)
 
 
 def _slots_of(tests: Sequence[Test]) -> frozenset[int]:
@@ -192,12 +214,12 @@ def _unary(leaf: Leaf, left: Reader, py: Callable[[Any], bool], *, strict: bool)
             return None
         return py(value)
 
-    def steps(env: Env) -> list[Step]:
+    def tell(env: Env) -> Step:
         outcome = judge(env)
         missing = left.missing(env) if outcome is None else ()
-        return [Step(leaf.path, left.name, leaf.operator, outcome, shown(read(env)), None, "", missing)]
+        return Step(leaf.path, left.name, leaf.operator, outcome, shown(read(env)), None, "", missing)
 
-    return Test(judge, steps, left.slots, (left, leaf.operator, None))
+    return Test(judge, telling(tell), left.slots, (left, leaf.operator, None))
 
 
 def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., bool]) -> Test:
@@ -227,7 +249,7 @@ def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., b
             other = read_right(env)
             return None if other is None else py(value, other)
 
-    def steps(env: Env) -> list[Step]:
+    def tell(env: Env) -> Step:
         outcome = judge(env)
         value, other = shown(read(env)), shown(read_right(env))
         missing: tuple[str, ...] = ()
@@ -238,23 +260,24 @@ def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., b
                 if reader.read(env) is None
                 for name in reader.missing(env)
             )
-        return [Step(leaf.path, left.name, leaf.operator, outcome, value, other, right.by(env), missing)]
+        return Step(leaf.path, left.name, leaf.operator, outcome, value, other, right.by(env), missing)
 
-    return Test(judge, steps, slots, (left, leaf.operator, right))
+    return Test(judge, telling(tell), slots, (left, leaf.operator, right))
 
 
 def _against_constant(leaf: Leaf, left: Reader, right: Reader, apply: Callable[..., bool]) -> Test:
-    read, constant = left.read, right.read([])
-    path, name, operator, told = leaf.path, left.name, leaf.operator, shown(constant)
+    constant, operator = right.read([]), leaf.operator
 
-    def steps(env: Env) -> list[Step]:
-        value = read(env)
-        if value is None:
-            return [Step(path, name, operator, None, None, told, "", left.missing(env))]
-        return [Step(path, name, operator, apply(value, constant), shown(value), told, "", ())]
+    def tell(env: Env) -> Step:
+        value = left.read(env)
+        outcome = None if value is None else apply(value, constant)
+        missing = left.missing(env) if value is None else ()
+        return Step(leaf.path, left.name, operator, outcome, shown(value), shown(constant), "", missing)
 
     judge = judge_constant(left, operator, apply, constant)
-    return Test(judge, steps, left.slots, (left, operator, right))
+    get = None if Type.TEXT_SET in (left.type, right.type) else left.get
+    known: Telling = (tell, leaf.path, left.name, operator, get, left.slot, apply, constant)
+    return Test(judge, (known,), left.slots, (left, operator, right))
 
 
 def compile_let(word: str, let: Aggregate | Calculation, scope: Scope) -> Reader | None:

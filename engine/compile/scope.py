@@ -265,6 +265,13 @@ def _constant(type_: Type, constant: Any, shown: str) -> Reader:
     )
 
 
+@functools.cache
+def _reading(field: str, slot: int) -> tuple[Callable[[Any], Any], Callable[[Env], Any]]:
+    """Return how to read a field of an item, and of the item at a slot; shared by all that read it."""
+    get = attrgetter(field)
+    return get, lambda env: get(env[slot])
+
+
 def _fact(word: FactWord, name: str, slot: int) -> Reader:
     if word.type is Type.INTERVAL:
         return Reader(
@@ -274,10 +281,10 @@ def _fact(word: FactWord, name: str, slot: int) -> Reader:
             frozenset({slot}),
             missing_names=lambda _: (f"{name[:-7]}.start",),
         )
-    get = attrgetter(word.field)
+    get, read = _reading(word.field, slot)
     return Reader(
         word.type,
-        lambda env: get(env[slot]),
+        read,
         name,
         frozenset({slot}),
         options=word.label.options,
