@@ -117,8 +117,12 @@ class _Run:
             env[ROW] = row
             try:
                 said = judge(env)
-                if said is not False:
-                    self._say(check, fires=bool(said) and gate == OPEN)
+                if said is False:
+                    continue
+                if said and gate == OPEN:
+                    self._fire(check)
+                else:
+                    self._unsure(check)
             except Exception as error:
                 self._broken(check, error)
 
@@ -301,16 +305,17 @@ class _Run:
         env[ROW] = row
         try:
             said = check.rest(env)
-            if said is not False:
-                self._say(check, fires=bool(said) and gate == OPEN)
+            if said is False:
+                return
+            if said and gate == OPEN:
+                self._fire(check)
+            else:
+                self._unsure(check)
         except Exception as error:
             self._broken(check, error)
 
-    def _say(self, check: Check, *, fires: bool) -> None:
-        if fires:
-            self._fire(check)
-        else:
-            self._unknown(check, check.subjects(self._bound(check)), check.missing(self.env))
+    def _unsure(self, check: Check) -> None:
+        self._unknown(check, check.subjects(self._bound(check)), check.missing(self.env))
 
     def _judge_without_key(self, check: Check) -> None:
         """Judge a check whose key is unknown: silent only if it is false whatever the key would be."""

@@ -63,7 +63,7 @@ def judge_constant(left: Reader, operator: str, apply: Callable[..., bool], cons
 
 @functools.cache
 def _against(operator: str, type_: Type, get: _Get, slot: int) -> _Against:
-    """Return a maker of judges that share all but their constant, so that ten thousand stay close in memory."""
+    """Return a maker of judges that share all but their constant: ten thousand stay close in memory."""
     return _MAKERS[operator, type_](get, slot)
 
 
