@@ -78,6 +78,7 @@ WILD = {("wild", "b"), ("sets", "route")}
 
 words = st.sampled_from(WORDS)
 numbers = st.integers(0, 3).map(float)
+_COIN = st.booleans()
 
 
 def _maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -150,7 +151,7 @@ def _leaf(draw: st.DrawFn, names: tuple[tuple[str, str], ...]) -> dict[str, Any]
         return {"name": name, "operator": operator}
     wanted = {"includes": "text", "is_one_of": "text_set", "is_not_one_of": "text_set"}.get(operator, type_)
     others = [other for other, other_type in names if other_type == wanted and other != name]
-    if others and draw(st.booleans()):
+    if draw(_COIN) and others:
         return {"name": name, "operator": operator, "value": {"name": draw(st.sampled_from(others))}}
     value = draw(_VALUES[wanted])
     if isinstance(value, frozenset):
@@ -183,7 +184,7 @@ def _rule(draw: st.DrawFn, number: int) -> dict[str, Any]:
         condition = {"name": "other.code", "operator": "equal_to", "value": {"name": bound}}
         lets["many"] = {"count": "charge", "as": "other", "where": condition}
     level: Any = draw(st.sampled_from(LEVELS))
-    if match and draw(st.booleans()):
+    if match and draw(_COIN):
         level = {"name": "row.level"}
     return {
         "id": f"set.rule_{number}",
