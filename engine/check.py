@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from engine.compile.closure import Judge, Test, all_of, compile_let, compile_node, telling, told
+from engine.compile.closure import Judge, Test, all_of, compile_let, compile_node, told
 from engine.compile.scope import FIRST, INVARIANT, ROW, SECOND, Counted, Env, Reader, Scope
 from engine.decision import LEVELS, Finding, Level, NotChecked, Step, Subject, Suggestion
 from engine.drugs import Dictionary
@@ -67,6 +67,8 @@ class Check:
         "attributes",
         "bound",
         "gate",
+        "gates",
+        "judges",
         "key",
         "keys",
         "kinds",
@@ -105,7 +107,9 @@ class Check:
         self.gate: Judge | None = None
         self.needs: Counted | None = None
         self.bound: Bound | None = None
+        self.gates: tuple[Judge, ...] = ()  # the same, one by one
         self.rest: Judge = test.judge
+        self.judges: tuple[Judge, ...] = (test.judge,)  # the same, one by one
         then = rule.then
         self.level: Callable[[Env], Level] = _level(then.level, scope)
         self.rank = LEVELS.index(then.level) if isinstance(then.level, Level) else None
@@ -271,10 +275,12 @@ def _split(check: Check, children: list[Test], residual: list[Test], validity: l
         check.key = _constant_key(rest)
         rest = [test for test in rest if check.key is None or test is not check.key.test]
     check.gate = all_of(gates).judge if gates else None
+    check.gates = tuple(test.judge for test in gates)
     check.needs = next((needed for test in gates if (needed := _needed(test)) is not None), None)
     check.bound = next((bound for test in rest if (bound := _bound(test)) is not None), None)
     remaining = [*residual, *validity, *rest]
     check.rest = all_of(remaining).judge if remaining else _true
+    check.judges = tuple(test.judge for test in remaining)
 
 
 def _are_partners(check: Check, first: Key, second: Key) -> bool:
@@ -382,7 +388,7 @@ def matches(key: Key, *, empty: bool = True) -> Test:
         value = shown(read(env))
         return Step("match", key.reader.name, "equal_to", outcome, value, cell, "table", missing)
 
-    return Test(judge, telling(tell), key.reader.slots | {ROW})
+    return Test(judge, (tell,), key.reader.slots | {ROW})
 
 
 def _row_validity(table: Table | None) -> list[Test]:

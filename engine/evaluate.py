@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -105,24 +105,29 @@ class _Run:
             elif value in entries:
                 self._judge_entries(entries[value])
 
-    def _judge_entries(self, entries: list[Entry]) -> None:
-        """Judge what an index found for the item bound now; as :meth:`_judge`, without a call for each."""
+    def _judge_entries(self, entries: Sequence[Entry]) -> None:
+        """Judge what was found for the items bound now, joining conditions by *and*: false wins, then unknown."""
         env, gates = self.env, self.gates
-        for number, judge, row, check in entries:
+        for number, judges, row, check in entries:
             gate = gates[number]
             if gate == CLOSED:
                 continue
             if gate == UNSET and (gate := self._gate(check)) == CLOSED:
                 continue
             env[ROW] = row
+            certain = gate == OPEN
             try:
-                said = judge(env)
-                if said is False:
-                    continue
-                if said and gate == OPEN:
-                    self._fire(check)
+                for judge in judges:
+                    said = judge(env)
+                    if said is False:
+                        break
+                    if not said:
+                        certain = False
                 else:
-                    self._unsure(check)
+                    if certain:
+                        self._fire(check)
+                    else:
+                        self._unsure(check)
             except Exception as error:
                 self._broken(check, error)
 
@@ -283,12 +288,16 @@ class _Run:
             self.env[ROW] = None
             if self.only is not None and check.rule.id not in self.only:
                 gate = CLOSED
-            elif check.gate is None:
-                gate = OPEN
             else:
+                gate = OPEN
                 try:
-                    said = check.gate(self.env)
-                    gate = OPEN if said else UNSURE if said is None else CLOSED
+                    for judge in check.gates:
+                        said = judge(self.env)
+                        if said is False:
+                            gate = CLOSED
+                            break
+                        if not said:
+                            gate = UNSURE
                 except Exception as error:
                     gate = CLOSED
                     self._broken(check, error)
@@ -296,23 +305,7 @@ class _Run:
         return gate
 
     def _judge(self, check: Check, row: Row | None) -> None:
-        gate = self.gates[check.number]
-        if gate == UNSET:
-            gate = self._gate(check)
-        if gate == CLOSED:
-            return
-        env = self.env
-        env[ROW] = row
-        try:
-            said = check.rest(env)
-            if said is False:
-                return
-            if said and gate == OPEN:
-                self._fire(check)
-            else:
-                self._unsure(check)
-        except Exception as error:
-            self._broken(check, error)
+        self._judge_entries(((check.number, check.judges, row, check),))
 
     def _unsure(self, check: Check) -> None:
         self._unknown(check, check.subjects(self._bound(check)), check.missing(self.env))

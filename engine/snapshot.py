@@ -43,8 +43,8 @@ __all__ = [
 _MOST_DAYS = 200
 _SLACK = 4 * EPSILON  # an index may find too much, never too little
 
-Entry = tuple[int, Judge, Row | None, Check]
-"""What an index finds: the check's number and the judge of its rest, at hand, then the row and the check."""
+Entry = tuple[int, tuple[Judge, ...], Row | None, Check]
+"""What an index finds: the check's number and what is to be judged, at hand, then the row and the check."""
 
 UNSET, CLOSED, OPEN, UNSURE = range(4)
 """What is known of a check's gate in one evaluation."""
@@ -74,13 +74,13 @@ class Index:
         self.checks.append(check)
         if key.column is None or check.table is None:
             for constant in key.constants:
-                self.entries.setdefault(constant, []).append((check.number, check.rest, None, check))
+                self.entries.setdefault(constant, []).append((check.number, check.judges, None, check))
             return
         for row in check.table.rows:
             cell = row[key.column]
             for value in cell if isinstance(cell, frozenset) else (cell,):
                 if value is not None:
-                    self.entries.setdefault(value, []).append((check.number, check.rest, row, check))
+                    self.entries.setdefault(value, []).append((check.number, check.judges, row, check))
 
 
 class Bounds:
@@ -126,7 +126,7 @@ class Always:
     def add(self, check: Check) -> None:
         """Add a check."""
         self.checks.append(check)
-        entry = (check.number, check.rest, None, check)
+        entry = (check.number, check.judges, None, check)
         if check.table is not None:
             self.tabled.append(check)
         elif check.bound is None:

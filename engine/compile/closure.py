@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from operator import attrgetter
@@ -23,15 +24,16 @@ from engine.operators._operator import instant
 from engine.rule import Aggregate, AllOf, Calculation, Leaf, Node, Not
 from engine.vocabulary import Type
 
-__all__ = ["Judge", "Telling", "Test", "all_of", "compile_let", "compile_node", "telling", "told"]
+__all__ = ["Judge", "Telling", "Test", "all_of", "compile_let", "compile_node", "told"]
 
 Judge = Callable[[Env], bool | None]
 
 
 Tell = Callable[[Env], Step]
-Telling = tuple[Tell, str, str, str, Callable[[Any], Any] | None, int, Callable[..., bool] | None, Any]
-"""How one condition is told. Where the fifth part is there, it is a plain fact against a constant, which
-:func:`told` words by itself: path, name, operator, how to get the fact, its slot, comparison, constant."""
+Plain = tuple[str, str, str, Callable[[Any], Any], int, Callable[..., bool], Any]
+Telling = Tell | Plain
+"""How one condition is told: by a function, or, where it is a plain fact against a constant, by its path,
+name and operator, how to get the fact from which slot, the comparison and the constant."""
 
 
 class Test:
@@ -58,17 +60,17 @@ class Test:
 def told(tellings: tuple[Telling, ...], env: Env) -> list[Step]:
     """Tell conditions; in one loop, since every finding carries its trace."""
     steps: list[Step] = []
-    for tell, path, name, operator, get, slot, apply, constant in tellings:
-        if get is None or apply is None or (value := get(env[slot])) is None:
-            steps.append(tell(env))
+    for telling in tellings:
+        if not isinstance(telling, tuple):
+            steps.append(telling(env))
+            continue
+        path, name, operator, get, slot, apply, constant = telling
+        value = get(env[slot])
+        if value is None:
+            steps.append(Step(path, name, operator, None, None, constant, "", (name,)))
         else:
             steps.append(Step(path, name, operator, apply(value, constant), value, constant))
     return steps
-
-
-def telling(tell: Tell) -> tuple[Telling, ...]:
-    """Return the telling of a condition that has a function for it."""
-    return ((tell, "", "", "", None, 0, None, None),)
 
 
 def all_of(tests: Sequence[Test]) -> Test:
@@ -219,7 +221,7 @@ def _unary(leaf: Leaf, left: Reader, py: Callable[[Any], bool], *, strict: bool)
         missing = left.missing(env) if outcome is None else ()
         return Step(leaf.path, left.name, leaf.operator, outcome, shown(read(env)), None, "", missing)
 
-    return Test(judge, telling(tell), left.slots, (left, leaf.operator, None))
+    return Test(judge, (tell,), left.slots, (left, leaf.operator, None))
 
 
 def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., bool]) -> Test:
@@ -262,11 +264,16 @@ def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., b
             )
         return Step(leaf.path, left.name, leaf.operator, outcome, value, other, right.by(env), missing)
 
-    return Test(judge, telling(tell), slots, (left, leaf.operator, right))
+    return Test(judge, (tell,), slots, (left, leaf.operator, right))
 
 
 def _against_constant(leaf: Leaf, left: Reader, right: Reader, apply: Callable[..., bool]) -> Test:
     constant, operator = right.read([]), leaf.operator
+    judge = judge_constant(left, operator, apply, constant)
+    if left.get is not None and Type.TEXT_SET not in (left.type, right.type):
+        path, name = sys.intern(leaf.path), sys.intern(left.name)
+        plain: Plain = (path, name, sys.intern(operator), left.get, left.slot, apply, constant)
+        return Test(judge, (plain,), left.slots, (left, operator, right))
 
     def tell(env: Env) -> Step:
         value = left.read(env)
@@ -274,10 +281,7 @@ def _against_constant(leaf: Leaf, left: Reader, right: Reader, apply: Callable[.
         missing = left.missing(env) if value is None else ()
         return Step(leaf.path, left.name, operator, outcome, shown(value), shown(constant), "", missing)
 
-    judge = judge_constant(left, operator, apply, constant)
-    get = None if Type.TEXT_SET in (left.type, right.type) else left.get
-    known: Telling = (tell, leaf.path, left.name, operator, get, left.slot, apply, constant)
-    return Test(judge, (known,), left.slots, (left, operator, right))
+    return Test(judge, (tell,), left.slots, (left, operator, right))
 
 
 def compile_let(word: str, let: Aggregate | Calculation, scope: Scope) -> Reader | None:

@@ -18,7 +18,6 @@ __all__ = ["compare", "judge_cell", "judge_constant"]
 
 _Judge = Callable[[Env], bool | None]
 _Get = Callable[[Any], Any]
-_Against = Callable[[Any], _Judge]
 
 _NUMBERS: dict[str, Callable[[Any, Any], bool]] = {
     "equal_to": lambda left, right: abs(left - right) <= EPSILON,
@@ -52,7 +51,7 @@ def judge_constant(left: Reader, operator: str, apply: Callable[..., bool], cons
 
         return judge_read
     if (operator, left.type) in _MAKERS:
-        return _against(operator, left.type, get, slot)(constant)
+        return _shared(operator, left.type, get, slot, constant)
 
     def judge(env: Env) -> bool | None:
         value = get(env[slot])
@@ -61,10 +60,10 @@ def judge_constant(left: Reader, operator: str, apply: Callable[..., bool], cons
     return judge
 
 
-@functools.cache
-def _against(operator: str, type_: Type, get: _Get, slot: int) -> _Against:
-    """Return a maker of judges that share all but their constant: ten thousand stay close in memory."""
-    return _MAKERS[operator, type_](get, slot)
+@functools.lru_cache(maxsize=8192)
+def _shared(operator: str, type_: Type, get: _Get, slot: int, constant: Any) -> _Judge:
+    """Return the same judge for the same condition: ten thousand rules hold only some hundred of them."""
+    return _MAKERS[operator, type_](get, slot, constant)
 
 
 def judge_cell(left: Reader, right: Reader, apply: Callable[..., bool]) -> _Judge:
@@ -83,128 +82,95 @@ def judge_cell(left: Reader, right: Reader, apply: Callable[..., bool]) -> _Judg
     return judge
 
 
-def _equal_number(get: _Get, slot: int) -> _Against:
-    def against(constant: float) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else abs(value - constant) <= EPSILON
+def _equal_number(get: _Get, slot: int, constant: float) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else abs(value - constant) <= EPSILON
 
-        return judge
-
-    return against
+    return judge
 
 
-def _unequal_number(get: _Get, slot: int) -> _Against:
-    def against(constant: float) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else abs(value - constant) > EPSILON
+def _unequal_number(get: _Get, slot: int, constant: float) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else abs(value - constant) > EPSILON
 
-        return judge
-
-    return against
+    return judge
 
 
-def _greater(get: _Get, slot: int) -> _Against:
-    def against(constant: float) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else value - constant > EPSILON
+def _greater(get: _Get, slot: int, constant: float) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else value - constant > EPSILON
 
-        return judge
-
-    return against
+    return judge
 
 
-def _at_least(get: _Get, slot: int) -> _Against:
-    def against(constant: float) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else value - constant >= -EPSILON
+def _at_least(get: _Get, slot: int, constant: float) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else value - constant >= -EPSILON
 
-        return judge
-
-    return against
+    return judge
 
 
-def _less(get: _Get, slot: int) -> _Against:
-    def against(constant: float) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else constant - value > EPSILON
+def _less(get: _Get, slot: int, constant: float) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else constant - value > EPSILON
 
-        return judge
-
-    return against
+    return judge
 
 
-def _at_most(get: _Get, slot: int) -> _Against:
-    def against(constant: float) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else constant - value >= -EPSILON
+def _at_most(get: _Get, slot: int, constant: float) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else constant - value >= -EPSILON
 
-        return judge
-
-    return against
+    return judge
 
 
-def _equal_text(get: _Get, slot: int) -> _Against:
-    def against(constant: str) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else value == constant
+def _equal_text(get: _Get, slot: int, constant: str) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else value == constant
 
-        return judge
-
-    return against
+    return judge
 
 
-def _unequal_text(get: _Get, slot: int) -> _Against:
-    def against(constant: str) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else value != constant
+def _unequal_text(get: _Get, slot: int, constant: str) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else value != constant
 
-        return judge
-
-    return against
+    return judge
 
 
-def _one_of(get: _Get, slot: int) -> _Against:
-    def against(constant: frozenset[str]) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else value in constant
+def _one_of(get: _Get, slot: int, constant: frozenset[str]) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else value in constant
 
-        return judge
-
-    return against
+    return judge
 
 
-def _includes(get: _Get, slot: int) -> _Against:
-    def against(constant: str) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else constant in value
+def _includes(get: _Get, slot: int, constant: str) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else constant in value
 
-        return judge
-
-    return against
+    return judge
 
 
-def _shares(get: _Get, slot: int) -> _Against:
-    def against(constant: frozenset[str]) -> _Judge:
-        def judge(env: Env) -> bool | None:
-            value = get(env[slot])
-            return None if value is None else not value.isdisjoint(constant)
+def _shares(get: _Get, slot: int, constant: frozenset[str]) -> _Judge:
+    def judge(env: Env) -> bool | None:
+        value = get(env[slot])
+        return None if value is None else not value.isdisjoint(constant)
 
-        return judge
-
-    return against
+    return judge
 
 
-_MAKERS: dict[tuple[str, Type], Callable[[_Get, int], _Against]] = {
+_MAKERS: dict[tuple[str, Type], Callable[[_Get, int, Any], _Judge]] = {
     ("equal_to", Type.NUMBER): _equal_number,
     ("not_equal_to", Type.NUMBER): _unequal_number,
     ("greater_than", Type.NUMBER): _greater,
