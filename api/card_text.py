@@ -33,10 +33,9 @@ Language = Literal["zh", "en"]
 SUMMARY_LIMIT = 139
 """CDS Hooks 2.0: a summary has fewer than 140 characters."""
 
-_MARKUP = str.maketrans(
-    {**{mark: f"\\{mark}" for mark in "\\`*_[]~|@"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"}
-)
+_MARKUP = re.compile(r"[\\`*_\[\]~|@<>&]")
 """What is markup inside a line; what is only so at its start never stands there."""
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 _ADDRESS = re.compile(r"(?i)(?<=http)(s?):(?=//)|(?<=www)()\.")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 _LINK = re.compile(r"https?://[^\s<>()\[\]\"'`\\|^{}]{1,2000}\Z", re.ASCII)
@@ -54,7 +53,16 @@ def escape(written: str) -> str:
     >>> escape("<b>5*2")
     '&lt;b&gt;5\\\\*2'
     """
-    return _ADDRESS.sub(_unlinked, plain(written).translate(_MARKUP))
+    return _escaped(written)
+
+
+def _escaped(written: str) -> str:
+    return _ADDRESS.sub(_unlinked, _MARKUP.sub(_escaped_mark, plain(written)))
+
+
+def _escaped_mark(match: re.Match[str]) -> str:
+    mark = match.group()
+    return _ENTITIES.get(mark) or f"\\{mark}"
 
 
 def _unlinked(match: re.Match[str]) -> str:
@@ -149,25 +157,34 @@ def _label(kind: str, field: str, name: str, language: Language) -> str:
 
 
 def _value(value: object) -> str:
-    if value is None:
-        return "?"
-    if isinstance(value, bool):
-        return "✓" if value else "✗"
+    if isinstance(value, str):
+        return plain(value[:120])
+    if value is None or isinstance(value, bool):
+        return "?" if value is None else "✓" if value else "✗"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, dt.date):
         if value.year == dt.MAXYEAR:
             return "…"  # an open end
-        return value.strftime("%Y-%m-%d %H:%M") if isinstance(value, dt.datetime) else value.isoformat()
+        if isinstance(value, dt.datetime):
+            return value.isoformat(" ", "minutes")[:16]
+        return value.isoformat()
     if isinstance(value, (list, tuple)):
-        span = len(value) == 2 and not any(isinstance(one, str) for one in value)
-        return (" – " if span else ", ").join(_value(one) for one in value[:6]) + (
-            " …" if len(value) > 6 else ""
-        )
+        if all(isinstance(one, str) for one in value):
+            return _names(tuple(value))
+        return (" – " if len(value) == 2 else ", ").join([_value(one) for one in value[:_MANY]])
     if isinstance(value, (set, frozenset)):
-        listed = sorted(_value(one) for one in value)
-        return ", ".join(listed[:6]) + (" …" if len(listed) > 6 else "")
+        return _names(tuple(sorted([_value(one) for one in value])))
     return plain(str(value))[:120]
+
+
+_MANY = 6
+"""Elements of a list that are shown."""
+
+
+@lru_cache(maxsize=4096)
+def _names(values: tuple[str, ...]) -> str:
+    return ", ".join([plain(one[:120]) for one in values[:_MANY]]) + (" …" if len(values) > _MANY else "")
 
 
 def why(step: Step, subjects: tuple[Subject, ...], language: Language) -> str:
@@ -178,9 +195,10 @@ def why(step: Step, subjects: tuple[Subject, ...], language: Language) -> str:
     sign = _OPERATORS.get(step.operator) or (said(phrase, language) if phrase else step.operator)
     other = "" if step.compared_to is None else f" {_value(step.compared_to)}"
     by = "" if not step.by else f" ({step.by})"
-    return escape(f"{name} {value} {sign}{other}{by}")
+    return _escaped(f"{name} {value} {sign}{other}{by}")
 
 
+@lru_cache(maxsize=2048)
 def _reference(reference: Reference, language: Language) -> str:
     title = escape(" ".join(part for part in (reference.title, reference.article) if part))
     if is_link(reference.href):
@@ -203,6 +221,9 @@ def _row(row: RowCited, language: Language) -> str:
         parts.append(said(_TO_VERIFY, language))
     return " · ".join(parts)
 
+
+_REASONS = 6
+"""Conditions that a card tells; the decision's own page has them all."""
 
 _HEADS = {
     "advice": Words("建议", "Advice"), "source": Words("依据", "Source"), "row": Words("知识", "Knowledge"),
@@ -228,9 +249,10 @@ def finding_text(finding: Finding, language: Language) -> str:
         item("source", _reference(reference, language))
     for row in finding.rows:
         item("row", _row(row, language))
-    reasons = [why(step, finding.subjects, language) for step in finding.trace if step.outcome is True]
+    true = [step for step in finding.trace if step.outcome is True][:_REASONS]
+    reasons = [why(step, finding.subjects, language) for step in true]
     if reasons:
-        item("why", ("；" if language == "zh" else "; ").join(reasons[:8]))
+        item("why", ("；" if language == "zh" else "; ").join(reasons))
     if finding.known_limits:
         limits = finding.known_limits
         item("limits", escape(said(limits, language) if isinstance(limits, Words) else limits))
