@@ -1,1 +1,3 @@
-"""Keep what must last: decisions, feedback, releases and what each worker runs, in SQLite or PostgreSQL."""
+"""Keep what must last, in SQLite or PostgreSQL: decisions, feedback, releases, accounts, what each worker runs."""
+
+from adapters.store import identity_tables as identity_tables  # so that METADATA is whole, whoever asks first
