@@ -106,7 +106,7 @@ class _Run:
                 self._judge_entries(entries[value])
 
     def _judge_entries(self, entries: Sequence[Entry]) -> None:
-        """Judge what was found for the items bound now, joining conditions by *and*: false wins, then unknown."""
+        """Judge what was found for the items bound now; of its conditions false wins, then unknown."""
         env, gates = self.env, self.gates
         for number, judges, row, check in entries:
             gate = gates[number]
