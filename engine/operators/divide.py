@@ -19,7 +19,12 @@ OPERATOR = Operator(
     py=lambda left, right: (
         None if right == 0 else left / (Decimal(str(right)) if isinstance(left, Decimal) else right)
     ),
-    examples=(((6.0, 3.0), 2.0), ((6.0, 0.0), None), ((Decimal(3), 2.0), Decimal("1.5"))),
+    examples=(
+        ((6.0, 3.0), 2.0),
+        ((6.0, 0.0), None),
+        ((None, 3.0), None),
+        ((Decimal(3), 2.0), Decimal("1.5")),
+    ),
     gives=None,
     condition=False,
 )

@@ -22,5 +22,5 @@ OPERATOR = Operator(
         if isinstance(left, float | int) and not isinstance(left, bool)
         else left == right
     ),
-    examples=((("a", "a"), True), ((0.1 * 3, 0.3), True), ((None, "a"), None)),
+    examples=((("a", "a"), True), ((0.1 * 3, 0.3), True), (("a", "b"), False), ((None, "a"), None)),
 )
