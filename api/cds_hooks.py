@@ -257,10 +257,14 @@ def router(service: Decides, settings: Settings, reader: FhirReader, clock: Cloc
         """Take note of what became of cards."""
         return await endpoint.feedback(service_id, request)
 
-    async def options() -> Response:
-        # A browser's preflight is answered by the CORS middleware; this is for whoever has no origin.
-        return Response(status_code=204, headers={"Allow": ", ".join(CORS_METHODS)})
+    # A browser's preflight is answered by the CORS middleware; these are for whoever has no origin.
+    def options(method: str) -> Callable[[], Response]:
+        return lambda: Response(status_code=204, headers={"Allow": f"{method}, OPTIONS"})
 
-    for path in ("/cds-services", "/cds-services/{service_id}", "/cds-services/{service_id}/feedback"):
-        routes.add_api_route(path, options, methods=["OPTIONS"], include_in_schema=False)
+    for path, method in (
+        ("/cds-services", "GET"),
+        ("/cds-services/{service_id}", "POST"),
+        ("/cds-services/{service_id}/feedback", "POST"),
+    ):
+        routes.add_api_route(path, options(method), methods=["OPTIONS"], include_in_schema=False)
     return routes

@@ -186,11 +186,16 @@ async def test_every_listed_service_answers_its_hook(
     )
 
 
-@pytest.mark.parametrize("path", ["", "/ruleward-order-sign", "/ruleward-order-sign/feedback"])
-async def test_options_is_answered_on_all_three_paths(path: str, client: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("", "GET"), ("/ruleward-order-sign", "POST"), ("/ruleward-order-sign/feedback", "POST")],
+)
+async def test_options_is_answered_on_all_three_paths(
+    path: str, method: str, client: httpx.AsyncClient
+) -> None:
     answer = await client.options(f"/cds-services{path}")
     assert answer.status_code == 204
-    assert "POST" in answer.headers["allow"]
+    assert answer.headers["allow"] == f"{method}, OPTIONS"
 
 
 # -- calls ----------------------------------------------------------------------------------------------
