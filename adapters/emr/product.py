@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Protocol
 
 import msgspec
@@ -42,6 +43,24 @@ _SYSTEMS = {
 }
 _NATIONAL = re.compile(r"X[A-Z]\d{2}[A-Z]{2}[A-Z0-9]{12,20}\Z|Z[A-Z]\d{2}[A-Z]{2}[A-Z0-9]{12,20}\Z")
 _ATC = re.compile(r"[A-Z]\d{2}[A-Z]{2}\d{2}\Z")
+
+
+_PACK = re.compile(
+    r"[\s(（]*\d+(?:\.\d+)?\s*(?:mg|g|μg|µg|ug|mcg|ml|万?单位|万?iu|万?u|毫克|克|微克|毫升)"
+    r"(?:\s*[:：]\s*\d+(?:\.\d+)?\s*(?:mg|g|ml|毫克|克|毫升))?"
+    r"(?:\s*[×x*]\s*\d+\s*[片粒丸支瓶袋包贴枚s]?)*\s*(?:/\s*[盒瓶板袋支包片粒贴枚])?[\s)）]*\Z",
+    re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=8192)
+def without_pack(name: str) -> str:
+    """Return a product's name without the specification at its end; names of further drugs are never cut off.
+
+    >>> without_pack("布洛芬片 0.2g×20片/盒")
+    '布洛芬片'
+    """
+    return _PACK.sub("", name[:400]).strip()
 
 
 def drug_codes(found: list[Coding], further: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -97,6 +116,8 @@ class Products:
         name = label(concept, notes, where)
         codes = drug_codes(found, self._further)
         drug = self._drugs.resolve(codes, name)
+        if drug is None and name and (bare := without_pack(name)) != name:
+            drug = self._drugs.resolve((), bare)
         for _, _, display in found:
             if drug is None and display and display != name:
                 drug = self._drugs.resolve((), display)

@@ -10,7 +10,7 @@ import pytest
 from adapters.emr.action import Mapped
 from adapters.emr.fhir import NoteKind
 from adapters.emr.mapping import from_bundle, to_facts
-from adapters.emr.product import Drugs
+from adapters.emr.product import Drugs, without_pack
 from adapters.emr.settings import Settings
 
 Json = dict[str, object]
@@ -389,3 +389,18 @@ def test_a_whole_record_is_split_into_action_and_data(order: Build, drugs: Drugs
     mapped = to_facts(action, data, drugs, at, Settings())
     assert [one.name for one in mapped.facts.medications or ()] == ["布洛芬片"]
     assert mapped.facts.patient.sex == "female"
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [
+        ("布洛芬片 0.2g×20片/盒", "布洛芬片"),
+        ("对乙酰氨基酚片(0.5g*12片)", "对乙酰氨基酚片"),
+        ("注射用青霉素钠 80万单位/支", "注射用青霉素钠"),
+        ("左氧氟沙星注射液 100ml:0.5g", "左氧氟沙星注射液"),
+        ("阿莫西林0.5g/克拉维酸0.125g", "阿莫西林0.5g/克拉维酸"),
+        ("布洛芬片", "布洛芬片"),
+    ],
+)
+def test_a_specification_at_the_end_is_no_part_of_the_name(name: str, bare: str) -> None:
+    assert without_pack(name) == bare
