@@ -71,8 +71,32 @@ def read_folder(root: Path) -> tuple[dict[str, bytes], list[RuleError]]:
 
 
 def _canonical(content: bytes) -> bytes:
-    # An alias could unfold a small file into a huge one.
-    return msgspec.json.encode(_plain(yaml.load(content, Loader=_Loader)))
+    loader = _Loader(content)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return b"null"
+        _refuse_aliases(node)
+        return msgspec.json.encode(_plain(loader.construct_document(node)))
+    finally:
+        loader.dispose()
+
+
+def _refuse_aliases(root: yaml.Node) -> None:
+    """Raise if a node stands in two places: an alias could unfold a small file into a huge one."""
+    seen: set[int] = set()
+    left = [root]
+    while left:
+        node = left.pop()
+        if id(node) in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, "an alias repeats it; write it out", node.start_mark
+            )
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            left += [one for pair in node.value for one in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            left += node.value
 
 
 def _plain(value: Any) -> Any:
