@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["Clock", "DecisionLog", "Digest", "Entry", "FeedbackEntry", "Recorded"]
+__all__ = ["Clock", "DecisionLog", "Digest", "Entry", "FeedbackEntry", "Recorded", "Signer"]
 
 
 class Digest(Protocol):
@@ -20,6 +20,16 @@ class Clock(Protocol):
     """Tell the time, with a time zone."""
 
     def __call__(self) -> dt.datetime: ...
+
+
+class Signer(Protocol):
+    """Sign for this site, and tell whether what was signed earlier still stands."""
+
+    def sign(self, content: bytes, /) -> tuple[str, bytes]:
+        """Return the id of the key that signed, and the signature."""
+
+    def verify(self, content: bytes, key_id: str, signature: bytes, /) -> bool:
+        """Say whether the signature is good and its key one of ours; whatever else it may be is False."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +50,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     answer: bytes  # JSON of the answer as sent, so that a retry gets the same
     cards: tuple[str, ...] = ()  # ids by which feedback will refer to it
     patient: str = ""  # the caller's own id of the patient, never a name
+    # For the audit log only; the decision's row does not hold them.
+    who: str = ""  # account of whoever asked
+    source: str = ""  # where from: address, system
+    microseconds: int = 0  # from request to record
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -61,6 +75,9 @@ class FeedbackEntry(msgspec.Struct, frozen=True, kw_only=True):
     reason_code: str = ""
     reason_system: str = ""
     comment: str = ""
+    # For the audit log only.
+    who: str = ""
+    source: str = ""
 
 
 class DecisionLog(Protocol):
