@@ -16,6 +16,7 @@ from alembic.util import CommandError
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
+from adapters.store.sealing import Seal
 from engine.errors import RuleWardError
 
 __all__ = ["StoreError", "downgrade", "open_database", "upgrade", "writing"]
@@ -76,9 +77,13 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
         command.upgrade(config, revision)
 
 
-def downgrade(engine: Engine, revision: str) -> None:
-    """Take the tables back to ``revision`` (``base`` drops all of them)."""
+def downgrade(engine: Engine, revision: str, seal: Seal | None = None) -> None:
+    """Take the tables back to ``revision`` (``base`` drops all of them).
+
+    What is sealed is opened where the older tables cannot hold it so: then ``seal`` is needed.
+    """
     with _migrating(engine) as config:
+        config.attributes["seal"] = seal
         command.downgrade(config, revision)
 
 

@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import psycopg
@@ -18,12 +19,20 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from adapters.store.backends import backend_of
 from adapters.store.rows import decision_row, entry_of, feedback_row, select_by_key
+from adapters.store.sealing import PLAIN, Seal, decision_context, opened, patient_blind
 from adapters.store.tables import decision
 from adapters.store.writer import Job, Writer
-from engine.errors import NotRecorded, ReusedKey
+from engine.errors import NotRecorded, ReusedKey, RuleWardError
 from engine.ports import Entry, FeedbackEntry, Recorded
 
-__all__ = ["StoredDecisions", "get_decision", "recent_decisions", "stop_process", "writing_connection"]
+__all__ = [
+    "StoredDecisions",
+    "Wanted",
+    "get_decision",
+    "recent_decisions",
+    "stop_process",
+    "writing_connection",
+]
 
 _LOG: Final = logging.getLogger(__name__)
 _EX_IOERR: Final = 74  # sysexits.h
@@ -61,7 +70,8 @@ class StoredDecisions:
     known to be there: bring the same key again. ``patience`` (seconds) is the longest that anyone waits,
     ``capacity`` how many may wait, ``batch`` how many go into one transaction. ``stop`` is called, on the
     writing thread, when a write or an fsync failed so that nothing more can be promised. ``connect`` opens
-    the writing connection (``writing_connection(engine)``). One instance a process.
+    the writing connection (``writing_connection(engine)``). ``seal`` encrypts what is personal or clinical;
+    without it such rows lie open. One instance a process.
     """
 
     def __init__(
@@ -69,6 +79,7 @@ class StoredDecisions:
         engine: Engine,
         *,
         connect: Callable[[], DBAPIConnection],
+        seal: Seal = PLAIN,
         stop: Callable[[str], None] = stop_process,
         patience: float = 2.0,
         capacity: int = 4096,
@@ -76,9 +87,10 @@ class StoredDecisions:
     ) -> None:
         self._engine = engine
         self._patience = patience
+        self._seal = seal
         self._backend = backend_of(engine.dialect.name)
         self._writer = Writer(
-            self._backend, connect, capacity=capacity, batch=batch, patience=patience, stop=stop
+            self._backend, connect, seal=seal, capacity=capacity, batch=batch, patience=patience, stop=stop
         )
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="decision-log-read")
 
@@ -98,8 +110,8 @@ class StoredDecisions:
         Raises ``NotRecorded`` with the reason, ``ReusedKey`` when the key came with another request.
         """
         try:
-            row = decision_row(entry, self._backend.moment)
-        except ValueError as error:
+            row = decision_row(entry, self._backend.moment, self._seal)
+        except (ValueError, RuleWardError) as error:
             raise NotRecorded(str(error)) from error
         recorded = await self._written(Job(entry, [row], asyncio.get_running_loop()))
         if recorded is None:
@@ -111,8 +123,8 @@ class StoredDecisions:
         if not entries:
             return
         try:
-            rows = [feedback_row(entry, self._backend.moment) for entry in entries]
-        except ValueError as error:
+            rows = [feedback_row(entry, self._backend.moment, self._seal) for entry in entries]
+        except (ValueError, RuleWardError) as error:
             raise NotRecorded(str(error)) from error
         await self._written(Job(None, rows, asyncio.get_running_loop()))
 
@@ -121,7 +133,7 @@ class StoredDecisions:
 
         Raises ``ReusedKey`` if the request differs, ``NotRecorded`` if the database cannot be read.
         """
-        row = await self._read(lambda: _find(self._engine, key))
+        row = await self._read(lambda: _find(self._engine, key, self._seal))
         if row is None:
             return None
         identity, digest, answer = row
@@ -131,7 +143,7 @@ class StoredDecisions:
 
     async def get(self, decision_id: str) -> Entry | None:
         """Return one decision; see :func:`get_decision`."""
-        return await self._read(lambda: get_decision(self._engine, decision_id))
+        return await self._read(lambda: get_decision(self._engine, decision_id, self._seal))
 
     async def recent(
         self,
@@ -144,19 +156,9 @@ class StoredDecisions:
         since: dt.datetime | None = None,
         before: dt.datetime | None = None,
     ) -> list[Entry]:
-        """Return the newest decisions; see :func:`recent_decisions`."""
-        return await self._read(
-            lambda: recent_decisions(
-                self._engine,
-                limit,
-                release=release,
-                status=status,
-                interface=interface,
-                patient=patient,
-                since=since,
-                before=before,
-            )
-        )
+        """Return the newest decisions that match all filters given; see :class:`Wanted`."""
+        wanted = Wanted(release, status, interface, patient, since, before)
+        return await self._read(lambda: recent_decisions(self._engine, limit, wanted, self._seal))
 
     async def close(self) -> None:
         """Write what waits, then let the connections go; further appends raise ``NotRecorded``."""
@@ -184,9 +186,11 @@ class StoredDecisions:
         # RuntimeError: the pool of readers is closed.
         except (sa.exc.SQLAlchemyError, sqlite3.Error, psycopg.Error, RuntimeError) as error:
             raise NotRecorded(f"the decision log cannot be read: {type(error).__name__}") from error
+        except RuleWardError as error:
+            raise NotRecorded(f"the decision log cannot be read: {error}") from error
 
 
-def _find(engine: Engine, key: str) -> tuple[str, str, bytes] | None:
+def _find(engine: Engine, key: str, seal: Seal) -> tuple[str, str, bytes] | None:
     """Look one key up on the driver's own cursor: 18 µs in SQLite, against 116 through a Core statement."""
     mark = backend_of(engine.dialect.name).mark
     pooled = engine.raw_connection()
@@ -199,39 +203,56 @@ def _find(engine: Engine, key: str) -> tuple[str, str, bytes] | None:
             cursor.close()
     finally:
         pooled.close()
-    return None if row is None else (row[1], row[2], bytes(row[3]))
+    if row is None:
+        return None
+    _, identity, digest, answer, seal_key = row
+    return identity, digest, opened(seal, seal_key, answer, decision_context("answer", identity))
 
 
-def get_decision(engine: Engine, decision_id: str) -> Entry | None:
+def get_decision(engine: Engine, decision_id: str, seal: Seal = PLAIN) -> Entry | None:
     """Return the decision with this id as it was written, None if there is none."""
     with engine.connect() as connection:
         row = connection.execute(sa.select(decision).where(decision.c.id == decision_id)).one_or_none()
-    return None if row is None else entry_of(row)
+    return None if row is None else entry_of(row, seal)
 
 
-def recent_decisions(
-    engine: Engine,
-    limit: int,
-    *,
-    release: str | None = None,
-    status: str | None = None,
-    interface: str | None = None,
-    patient: str | None = None,
-    since: dt.datetime | None = None,
-    before: dt.datetime | None = None,
-) -> list[Entry]:
-    """Return at most ``limit`` decisions, newest first, that match all filters given.
+@dataclass(frozen=True)
+class Wanted:
+    """Which decisions; None leaves open. ``since`` is inclusive, ``before`` exclusive, both with a zone."""
 
-    ``since`` is inclusive and ``before`` exclusive, both with a zone.
-    """
+    release: str | None = None
+    status: str | None = None
+    interface: str | None = None
+    patient: str | None = None
+    since: dt.datetime | None = None
+    before: dt.datetime | None = None
+
+
+def recent_decisions(engine: Engine, limit: int, wanted: Wanted, seal: Seal = PLAIN) -> list[Entry]:
+    """Return at most ``limit`` of the ``wanted`` decisions, newest first."""
     query = sa.select(decision).order_by(decision.c.at.desc(), decision.c.id).limit(limit)
-    equal = {"release": release, "status": status, "interface": interface, "patient": patient}
+    equal = {"release": wanted.release, "status": wanted.status, "interface": wanted.interface}
     for name, value in equal.items():
         if value is not None:
             query = query.where(decision.c[name] == value)
-    if since is not None:
-        query = query.where(decision.c.at >= since)
-    if before is not None:
-        query = query.where(decision.c.at < before)
+    if wanted.patient is not None:
+        query = query.where(_of_patient(wanted.patient, seal))
+    if wanted.since is not None:
+        query = query.where(decision.c.at >= wanted.since)
+    if wanted.before is not None:
+        query = query.where(decision.c.at < wanted.before)
     with engine.connect() as connection:
-        return [entry_of(row) for row in connection.execute(query)]
+        return [entry_of(row, seal) for row in connection.execute(query)]
+
+
+def _of_patient(patient: str, seal: Seal) -> sa.ColumnElement[bool]:
+    """Find a patient by the blind index, and by the id itself in rows that are not sealed."""
+    blind = patient_blind(seal, patient)
+    return sa.and_(
+        # Both said of one column, so that its index serves both.
+        decision.c.patient_blind.in_({blind, ""}),
+        sa.or_(
+            sa.and_(decision.c.patient_blind == blind, decision.c.seal_key != ""),
+            sa.and_(decision.c.patient == patient.encode(), decision.c.seal_key == ""),
+        ),
+    )

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Row, Table
 
+from adapters.store.sealing import Seal, decision_context, feedback_context, opened, patient_blind
 from adapters.store.tables import decision, feedback
 from engine.ports import Entry, FeedbackEntry
 
@@ -27,11 +28,19 @@ _UNIQUE: Final[dict[Table, tuple[str, ...]]] = {
 _LARGEST_CHUNK: Final = 256
 
 
-def decision_row(entry: Entry, moment: Callable[[dt.datetime], object]) -> tuple[object, ...]:
-    """Return the values of ``entry`` in the order of the table; ``ValueError`` if its time has no zone."""
+def decision_row(entry: Entry, moment: Callable[[dt.datetime], object], seal: Seal) -> tuple[object, ...]:
+    """Return the values of ``entry`` in the order of the table, sealed where they must be.
+
+    ``ValueError`` if its time has no zone, ``RuleWardError`` if the keys cannot be used.
+    """
     offset = entry.at.utcoffset()
     if offset is None:
         raise ValueError("the decision's time has no zone")
+    key = seal.active()
+
+    def sealed(column: str, content: bytes) -> bytes:
+        return seal.seal(content, decision_context(column, entry.id), key)
+
     return (
         entry.id,
         entry.key,
@@ -45,17 +54,23 @@ def decision_row(entry: Entry, moment: Callable[[dt.datetime], object]) -> tuple
         entry.status,
         entry.findings,
         entry.not_checked,
-        entry.trace,
-        entry.answer,
+        sealed("trace", entry.trace),
+        sealed("answer", entry.answer),
         msgspec.json.encode(entry.cards).decode(),
-        entry.patient,
+        sealed("patient", entry.patient.encode()),
+        patient_blind(seal, entry.patient),
+        key,
     )
 
 
-def feedback_row(entry: FeedbackEntry, moment: Callable[[dt.datetime], object]) -> tuple[object, ...]:
-    """Return the values of ``entry`` in the order of the table; ``ValueError`` if its time has no zone."""
+def feedback_row(
+    entry: FeedbackEntry, moment: Callable[[dt.datetime], object], seal: Seal
+) -> tuple[object, ...]:
+    """Return the values of ``entry`` in the order of the table, as :func:`decision_row` does."""
     if entry.outcome_at.utcoffset() is None:
         raise ValueError("the outcome's time has no zone")
+    key = seal.active()
+    context = feedback_context(entry.card, entry.outcome, entry.outcome_at)
     return (
         entry.service,
         entry.card,
@@ -64,18 +79,22 @@ def feedback_row(entry: FeedbackEntry, moment: Callable[[dt.datetime], object]) 
         msgspec.json.encode(entry.accepted_suggestions).decode(),
         entry.reason_code,
         entry.reason_system,
-        entry.comment,
+        seal.seal(entry.comment.encode(), context, key),
+        key,
     )
 
 
-def entry_of(row: Row[tuple[object, ...]]) -> Entry:
-    """Return what was written, its time in the zone in which it was written."""
+def entry_of(row: Row[tuple[object, ...]], seal: Seal) -> Entry:
+    """Return what was written, opened, its time in the zone in which it was written."""
     values = dict(row._mapping)
+    key = values.pop("seal_key")
+    del values["patient_blind"]
+    for column in ("trace", "answer", "patient"):
+        values[column] = opened(seal, key, values[column], decision_context(column, values["id"]))
     zone = dt.timezone(dt.timedelta(seconds=values.pop("at_offset")))
     values["at"] = values["at"].astimezone(zone)
     values["cards"] = msgspec.json.decode(values["cards"], type=tuple[str, ...])
-    values["trace"] = bytes(values["trace"])
-    values["answer"] = bytes(values["answer"])
+    values["patient"] = values["patient"].decode()
     return Entry(**values)
 
 
@@ -107,7 +126,7 @@ def insert(table: Table, rows: int, mark: str) -> str:
 def select_by_key(keys: int, mark: str) -> str:
     """Spell the SELECT that reads back what stands under some keys."""
     return (
-        f"SELECT {_list(('key', 'id', 'request_digest', 'answer'))} FROM {_quoted(decision.name)}"
+        f"SELECT {_list(('key', 'id', 'request_digest', 'answer', 'seal_key'))} FROM {_quoted(decision.name)}"
         f" WHERE {_quoted('key')} IN ({', '.join([mark] * keys)})"
     )
 

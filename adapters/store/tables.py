@@ -86,10 +86,14 @@ decision: Final = Table(
     Column("trace", LargeBinary, nullable=False),
     Column("answer", LargeBinary, nullable=False),
     Column("cards", Text, nullable=False, comment="JSON list of ids"),
-    Column("patient", Text, nullable=False, comment="the caller's id, never a name"),
+    Column("patient", LargeBinary, nullable=False, comment="sealed; the caller's id, never a name"),
+    Column("patient_blind", Text, nullable=False, server_default="", comment="equal for equal patients"),
+    # Of trace, answer and patient: sealing.py.
+    Column("seal_key", Text, nullable=False, server_default="", comment="empty: not sealed"),
     UniqueConstraint("key"),
     Index(None, "at"),
     Index(None, "release"),
+    Index(None, "patient_blind"),
 )
 
 feedback: Final = Table(
@@ -103,7 +107,8 @@ feedback: Final = Table(
     Column("accepted_suggestions", Text, nullable=False, comment="JSON list of ids"),
     Column("reason_code", Text, nullable=False),
     Column("reason_system", Text, nullable=False),
-    Column("comment", Text, nullable=False),
+    Column("comment", LargeBinary, nullable=False, comment="sealed"),
+    Column("seal_key", Text, nullable=False, server_default="", comment="empty: not sealed"),
     UniqueConstraint("card", "outcome", "outcome_at"),
     sqlite_autoincrement=True,
 )

@@ -17,6 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from adapters.store.backends import Backend, Fault
 from adapters.store.rows import chunks, insert, select_by_key
+from adapters.store.sealing import Seal, decision_context, opened
 from adapters.store.tables import decision, feedback
 from engine.errors import NotRecorded, ReusedKey, RuleWardError
 from engine.ports import Entry, Recorded
@@ -26,6 +27,7 @@ __all__ = ["Job", "Writer"]
 _LOG: Final = logging.getLogger(__name__)
 
 Outcome = Recorded | RuleWardError | None
+_Stored = tuple[str, str, bytes, str]  # id, request digest, answer as it is stored, key that sealed it
 
 
 class Job:
@@ -53,6 +55,7 @@ class Writer:
         backend: Backend,
         connect: Callable[[], DBAPIConnection],
         *,
+        seal: Seal,
         capacity: int,
         batch: int,
         patience: float,
@@ -61,6 +64,7 @@ class Writer:
         self.trouble: str | None = None  # why the last transaction failed; None once one has succeeded
         self._backend = backend
         self._connect = connect
+        self._seal = seal
         self._capacity = capacity
         self._batch = batch
         self._patience = patience
@@ -196,7 +200,7 @@ class Writer:
             cursor.execute("COMMIT", ())
         finally:
             cursor.close()
-        return [None if job.entry is None else _answer(job.entry, stored) for job in jobs]
+        return [None if job.entry is None else _answer(job.entry, stored, self._seal) for job in jobs]
 
     def _insert(self, cursor: DBAPICursor, rows: list[tuple[object, ...]]) -> int:
         """Insert decisions and return how many were new."""
@@ -207,15 +211,13 @@ class Writer:
             added += cursor.rowcount
         return added
 
-    def _read_back(
-        self, cursor: DBAPICursor, rows: list[tuple[object, ...]]
-    ) -> dict[str, tuple[str, str, bytes]]:
-        """Return id, request digest and answer of what stands under the keys of ``rows``."""
-        stored: dict[str, tuple[str, str, bytes]] = {}
+    def _read_back(self, cursor: DBAPICursor, rows: list[tuple[object, ...]]) -> dict[str, _Stored]:
+        """Return what stands under the keys of ``rows``."""
+        stored: dict[str, _Stored] = {}
         for some in chunks(rows):
             cursor.execute(select_by_key(len(some), self._backend.mark), [row[1] for row in some])
-            for key, identity, digest, answer in cursor.fetchall():
-                stored[key] = (identity, digest, bytes(answer))
+            for key, identity, digest, answer, seal_key in cursor.fetchall():
+                stored[key] = (identity, digest, bytes(answer), seal_key)
         return stored
 
     def _roll_back(self) -> Exception | None:
@@ -244,13 +246,17 @@ class Writer:
         return [NotRecorded(reason) for _ in jobs]
 
 
-def _answer(entry: Entry, stored: dict[str, tuple[str, str, bytes]]) -> Outcome:
+def _answer(entry: Entry, stored: dict[str, _Stored], seal: Seal) -> Outcome:
     """Compare what was to be written with what stands there; an empty ``stored`` means that all were new."""
     if not stored:
         return Recorded(entry.id, entry.answer, fresh=True)
-    identity, digest, answer = stored[entry.key]
+    identity, digest, answer, seal_key = stored[entry.key]
     if digest != entry.request_digest:
         return ReusedKey(f"the idempotency key {entry.key} already stands for another request")
+    try:
+        answer = opened(seal, seal_key, answer, decision_context("answer", identity))
+    except RuleWardError as error:
+        return NotRecorded(f"the answer that was given before cannot be opened: {error}")
     # The id is the caller's own: ours is ours even if an earlier, unanswered commit had brought it there.
     return Recorded(identity, answer, fresh=identity == entry.id)
 
