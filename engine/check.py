@@ -27,6 +27,7 @@ _LOWER = ("greater_than", "greater_than_or_equal_to")
 _UPPER = ("less_than", "less_than_or_equal_to")
 _MOST_BINDINGS = 2
 _SLOTS = (FIRST, SECOND)
+_ROW_ALONE = frozenset({ROW})
 _RANGES = tuple(kind for kind in COLLECTIONS if not kind.startswith("past_"))
 """What a rule can range over; history is never in focus, so it is reached by ``let`` alone."""
 
@@ -74,14 +75,17 @@ class Check:
         "kinds",
         "level",
         "message",
+        "moving",
         "needs",
         "number",
         "partner",
         "rank",
         "rest",
         "rule",
+        "second",
         "shadow",
         "slots",
+        "static",
         "suggestions",
         "symmetric",
         "table",
@@ -110,6 +114,9 @@ class Check:
         self.gates: tuple[Judge, ...] = ()  # the same, one by one
         self.rest: Judge = test.judge
         self.judges: tuple[Judge, ...] = (test.judge,)  # the same, one by one
+        self.second: Key | None = None  # a further key on the same item, which an index looks up too
+        self.static: tuple[Judge, ...] = ()  # conditions on the row alone, known before any visit
+        self.moving: tuple[Judge, ...] = ()  # the others, without the second key
         then = rule.then
         self.level: Callable[[Env], Level] = _level(then.level, scope)
         self.rank = LEVELS.index(then.level) if isinstance(then.level, Level) else None
@@ -281,6 +288,12 @@ def _split(check: Check, children: list[Test], residual: list[Test], validity: l
     remaining = [*residual, *validity, *rest]
     check.rest = all_of(remaining).judge if remaining else _true
     check.judges = tuple(test.judge for test in remaining)
+    static = [test for test in rest if test.slots == _ROW_ALONE]
+    if check.key is not None and len(check.keys) > 1 and _is_second(check, check.keys[1]):
+        check.second = check.keys[1]
+        remaining = remaining[1:]
+    check.static = tuple(test.judge for test in static)
+    check.moving = tuple(test.judge for test in remaining if test not in static)
 
 
 def _are_partners(check: Check, first: Key, second: Key) -> bool:
@@ -290,6 +303,14 @@ def _are_partners(check: Check, first: Key, second: Key) -> bool:
         return False
     columns = [key.column for key in (first, second) if key.column is not None]
     return all(row[column] is not None for column in columns for row in table.rows)
+
+
+def _is_second(check: Check, key: Key) -> bool:
+    """Say whether an index can look up this key beside the first: a plain text of the same item and cell."""
+    if check.table is None or len(check.words) != 1 or check.partner is not None or key.column is None:
+        return False
+    column = check.table.header.columns[check.table.names[key.column]]
+    return key.slot == FIRST and not key.is_set and column.type == "text"
 
 
 def _true(_: Env) -> bool:

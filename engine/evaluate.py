@@ -89,21 +89,36 @@ class _Run:
             for check in index.checks:
                 self._unknown(check, (), (index.kind,))
             return
-        read, env, entries = attrgetter(index.field), self.env, index.entries
+        env, entries = self.env, index.entries
         for item in items:
             if not item.in_focus:
                 continue
             env[FIRST] = item
-            value = read(item)
+            value = getattr(item, index.field)
             if value is None:
                 for check in index.checks:
                     self._judge_without_key(check)
             elif index.is_set:
                 for element in value:
                     if element in entries:
-                        self._judge_entries(entries[element])
+                        self._judge_found(entries[element], index, item)
             elif value in entries:
-                self._judge_entries(entries[value])
+                self._judge_found(entries[value], index, item)
+
+    def _judge_found(self, found: dict[str | None, list[Entry]], index: Index, item: Any) -> None:
+        if None in found:
+            self._judge_entries(found[None])
+        if index.second is None:
+            return
+        value = getattr(item, index.second)
+        if value is not None:
+            if value in found:
+                self._judge_entries(found[value])
+            return
+        for second, entries in found.items():
+            if second is not None:
+                for _, _, row, check in entries:
+                    self._judge(check, row)
 
     def _judge_entries(self, entries: Sequence[Entry]) -> None:
         """Judge what was found for the items bound now; of its conditions false wins, then unknown."""

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.check import Bound, Check, Key, compile_check
 from engine.compile.closure import Judge
-from engine.compile.scope import Counted
+from engine.compile.scope import ENVIRONMENT, ROW, Counted, Env
 from engine.decision import Stage
 from engine.drugs import Dictionary
 from engine.errors import RuleError
@@ -60,27 +60,41 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Index:
-    """All single-item checks keyed on one fact of one collection: value -> entries, merged over rules."""
+    """All single-item checks keyed on the same facts of one collection, merged over rules.
 
-    __slots__ = ("attribute", "checks", "entries", "field", "is_set", "kind")
+    ``entries`` gives, by the first fact, what is found by the second one; under ``None`` stands what asks for
+    no second fact. A row that its own cells rule out is not there at all.
+    """
 
-    def __init__(self, kind: str, attribute: str, field: str, *, is_set: bool) -> None:
-        self.kind, self.attribute, self.field, self.is_set = kind, attribute, field, is_set
+    __slots__ = ("attribute", "checks", "entries", "field", "is_set", "kind", "second")
+
+    def __init__(self, kind: str, attribute: str, field: str, second: str | None, *, is_set: bool) -> None:
+        self.kind, self.attribute, self.field, self.second = kind, attribute, field, second
+        self.is_set = is_set
         self.checks: list[Check] = []
-        self.entries: dict[str, list[Entry]] = {}
+        self.entries: dict[str, dict[str | None, list[Entry]]] = {}
 
     def add(self, check: Check, key: Key) -> None:
         """File a check under each of its constants, or each row of its table under the row's key."""
         self.checks.append(check)
         if key.column is None or check.table is None:
             for constant in key.constants:
-                self.entries.setdefault(constant, []).append((check.number, check.judges, None, check))
+                self._file(constant, None, (check.number, check.judges, None, check))
             return
+        second = check.second.column if check.second is not None else None
+        env: Env = [None] * ENVIRONMENT
+        whole = (*check.static, *check.moving)
         for row in check.table.rows:
-            cell = row[key.column]
-            for value in cell if isinstance(cell, frozenset) else (cell,):
-                if value is not None:
-                    self.entries.setdefault(value, []).append((check.number, check.judges, row, check))
+            env[ROW] = row
+            said = [judge(env) for judge in check.static]
+            if False in said:
+                continue
+            entry = (check.number, whole if None in said else check.moving, row, check)
+            for value in _values(row[key.column]):
+                self._file(value, row[second] if second is not None else None, entry)
+
+    def _file(self, first: str, second: str | None, entry: Entry) -> None:
+        self.entries.setdefault(first, {}).setdefault(second, []).append(entry)
 
 
 class Bounds:
@@ -183,7 +197,7 @@ class Plan:
         self.always: list[Always] = []
         self.pairs: list[Pairs] = []
         self.once: list[Check] = []
-        by_key: dict[tuple[str, str], Index] = {}
+        by_key: dict[tuple[str, str, str | None], Index] = {}
         by_attribute: dict[str, Always] = {}
         self.needs: dict[tuple[str, str], tuple[Counted, dict[str, list[int]]]] = {}
         for check in checks:
@@ -201,7 +215,8 @@ class Plan:
                     self.always.append(by_attribute[attribute])
                 by_attribute[attribute].add(check)
             else:
-                name = (check.attributes[0], check.key.field)
+                second = check.second.field if check.second is not None else None
+                name = (check.attributes[0], check.key.field, second)
                 if name not in by_key:
                     by_key[name] = Index(check.kinds[0], *name, is_set=check.key.is_set)
                     self.indexes.append(by_key[name])
