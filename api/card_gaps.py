@@ -11,7 +11,7 @@ from adapters.emr.fhir import Note, NoteKind
 from api.card_text import Language, escape, gap_text, plain, said, summary
 from engine.decision import Decision, NotChecked, Words
 
-__all__ = ["Json", "Scene", "alarming", "card_id", "gaps_card", "short"]
+__all__ = ["Json", "Scene", "card_id", "gaps_card", "left_aside", "short"]
 
 Json = dict[str, object]
 
@@ -61,7 +61,7 @@ def gaps_card(decision: Decision, decision_id: str, scene: Scene) -> Json | None
     """Return the card that says what was not checked and for want of what; ``None`` if nothing is open."""
     notes = [note for note in scene.notes if note.kind in _SHOWN_NOTES]
     open_checks = {gap.rule for gap in decision.not_checked} | (decision.required - decision.ran)
-    if not open_checks and not alarming(scene) and decision.required:
+    if not open_checks and not decision.left_aside and decision.required:
         return None
     zh = scene.language == "zh"
     missing = _missing(decision.not_checked, scene.language)
@@ -103,9 +103,9 @@ def gaps_card(decision: Decision, decision_id: str, scene: Scene) -> Json | None
     }
 
 
-def alarming(scene: Scene) -> bool:
-    """Say whether something of the request was left aside."""
-    return any(note.kind in _ALARMING for note in scene.notes)
+def left_aside(notes: tuple[Note, ...]) -> tuple[str, ...]:
+    """Name what of the request no check can look at."""
+    return tuple(dict.fromkeys(note.name or note.path for note in notes if note.kind in _ALARMING))
 
 
 def _gaps_summary(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import msgspec
 
-from api.card_gaps import Json, Scene, alarming, card_id, gaps_card, short
+from api.card_gaps import Json, Scene, card_id, gaps_card, short
 from api.card_text import Language, escape, finding_text, is_link, plain, said, summary
-from engine.decision import LEVELS, Decision, Finding, Level, Status, Words
+from engine.decision import LEVELS, Decision, Finding, Level, Words
 
 __all__ = ["OVERRIDE_SYSTEM", "Json", "Scene", "answer_of", "cards_of"]
 
@@ -141,13 +141,6 @@ def _unrecorded_card(decision_id: str, language: Language) -> Json:
     }
 
 
-def status_of(decision: Decision, scene: Scene) -> Status:
-    """Return the status that is shown: *passed* also needs that nothing of the request was left aside."""
-    if decision.status is Status.PASSED and alarming(scene):
-        return Status.NOT_CHECKED
-    return decision.status
-
-
 def answer_of(
     decision: Decision, decision_id: str, scene: Scene, *, recorded: bool, milliseconds: float
 ) -> tuple[bytes, tuple[str, ...]]:
@@ -158,7 +151,7 @@ def answer_of(
         "extension": {
             _EXTENSION: {
                 "id": decision_id,
-                "status": status_of(decision, scene),
+                "status": decision.status,
                 "release": decision.release,
                 "recorded": recorded,
                 "ms": round(milliseconds, 3),

@@ -17,6 +17,7 @@ from adapters.emr.client import FhirReader, Server
 from adapters.emr.mapping import Mapped, to_facts
 from adapters.emr.settings import Settings
 from adapters.emr.units import warm
+from api.card_gaps import left_aside
 from api.card_text import Language
 from api.cards import Scene, answer_of
 from api.cds_call import Call, Refused, action_of, language_of, read_call, read_feedback, service_of
@@ -46,7 +47,7 @@ class Decides(Protocol):
 
     def digest(self, content: bytes, /) -> str: ...
 
-    async def decide(
+    async def decide(  # noqa: PLR0913 - each is a different fact about one request
         self,
         snapshot: Snapshot,
         facts: Facts,
@@ -57,6 +58,7 @@ class Decides(Protocol):
         request_digest: str,
         render: Render,
         patient: str,
+        left_aside: tuple[str, ...],
     ) -> bytes: ...
 
     async def find(self, key: str, request_digest: str) -> bytes | None: ...
@@ -93,7 +95,7 @@ class _Endpoint:
         snapshot = self._service.in_force()
         action = action_of(call, service)
         digest = self._service.digest(body)
-        key = f"cds:{service.id}:{call.hook_instance}:{digest}"
+        key = f"cds:{service.id}:{language}:{call.hook_instance}:{digest}"
         sent = call.prefetch or {}
         server = _server(call)
         if needs_fetch(service, sent):
@@ -120,6 +122,7 @@ class _Endpoint:
             request_digest=digest,
             render=render,
             patient=action.patient_id or "",
+            left_aside=left_aside(mapped.notes),
         )
 
     @staticmethod

@@ -64,8 +64,9 @@ class DecisionService:
         render: Render,
         patient: str = "",
         only: frozenset[str] | None = None,
+        left_aside: tuple[str, ...] = (),
     ) -> bytes:
-        """Evaluate, record, answer.
+        """Evaluate, record, answer; ``left_aside`` names what of the request no check can look at.
 
         Returns the recorded answer: that of the first request with this key. If it could not be recorded, the
         answer is rendered anew with ``recorded=False`` and says so. Raises ``ReusedKey`` when the key stands
@@ -74,6 +75,8 @@ class DecisionService:
         began = perf_counter()
         at = self._clock()
         decision = evaluate(snapshot, facts, at, stage, only)
+        if left_aside:
+            decision = msgspec.structs.replace(decision, left_aside=left_aside)
         decision_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ruleward:{interface}:{key}:{request_digest}"))
         answer, cards = render(decision, decision_id, True)
         entry = Entry(

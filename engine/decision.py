@@ -172,12 +172,13 @@ class Decision(msgspec.Struct, frozen=True):
     not_checked: tuple[NotChecked, ...]
     required: frozenset[str]  # ids of the checks that this action needs
     ran: frozenset[str]  # ids of the checks that ran to an answer on the stated facts
+    left_aside: tuple[str, ...] = ()  # what of the request no check could look at: places, drug names
 
     @property
     def status(self) -> Status:
         """Say *passed* only if the set of checks that ran is the set of checks required."""
         if self.findings:
             return Status.FINDINGS
-        if self.not_checked or self.ran != self.required or not self.required:
+        if self.not_checked or self.left_aside or self.ran != self.required or not self.required:
             return Status.NOT_CHECKED
         return Status.PASSED

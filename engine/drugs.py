@@ -52,6 +52,8 @@ _SALTS = frozenset(
 _PARTS = re.compile(
     r"\s/\s|\s*\+\s*|\s+and\s+|(?<=[a-z]{4})/(?=[a-z]{4})|(?<=[\u4e00-\u9fff])[/、](?=[\u4e00-\u9fff])"
 )
+_PACK = re.compile(r"[\u4e00-\u9fff]\s*/\s*[盒瓶袋支板包桶罐片粒丸管听]")
+"""The end of a specification such as 0.2g×20片/盒: no second drug stands behind its stroke."""
 _TOKEN = re.compile(r"[a-z][a-z0-9'-]*")
 _HAN = re.compile(r"[\u4e00-\u9fff0-9a-z]*[\u4e00-\u9fff][\u4e00-\u9fff0-9a-z]*")
 _STRENGTH = re.compile(r"^(?P<ingredient>[a-z0-9_]+)=(?P<value>\d+(?:\.\d+)?) ?mg$")
@@ -162,7 +164,7 @@ class Dictionary:
         if "复方" in normal:
             return None
         found: set[str] = set()
-        for part in _PARTS.split(normal):
+        for part in _PARTS.split(_PACK.sub("", normal)):
             inside = self._inside(part)
             if not inside:
                 return None

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.emr.fhir import Note, NoteKind
-from api.card_gaps import Scene
+from api.card_gaps import Scene, left_aside
 from api.card_text import escape
 from api.cards import OVERRIDE_SYSTEM, answer_of, cards_of
 from engine.decision import (
@@ -306,9 +306,10 @@ def test_a_pass_has_no_card() -> None:
 @pytest.mark.parametrize("kind", [NoteKind.UNRESOLVED, NoteKind.NOT_COVERED, NoteKind.MALFORMED])
 def test_something_left_aside_is_shown_even_if_all_checks_ran(kind: NoteKind) -> None:
     scene = Scene(notes=(Note(kind, "draftOrders.entry[0].resource", "x", "某药"),))
-    (card,) = cards_of(decided(), "d", scene, recorded=True)
+    decision = msgspec.structs.replace(decided(), left_aside=left_aside(scene.notes))
+    (card,) = cards_of(decision, "d", scene, recorded=True)
     assert "某药" in str(card["summary"])
-    body, _ = answer_of(decided(), "d", scene, recorded=True, milliseconds=1)
+    body, _ = answer_of(decision, "d", scene, recorded=True, milliseconds=1)
     assert json.loads(body)["extension"]["com.ruleward.decision"]["status"] == "not_checked"
 
 

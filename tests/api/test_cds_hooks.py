@@ -67,11 +67,12 @@ class FakeService:
         request_digest: str,
         render: cds_hooks.Render,
         patient: str,
+        left_aside: tuple[str, ...],
     ) -> bytes:
         self.facts.append(facts)
         self.stages.append(stage)
         found, checks = self.findings(facts), frozenset({"r.one"})
-        decision = Decision(stage, AT, snapshot.release, found, (), (), checks, checks)
+        decision = Decision(stage, AT, snapshot.release, found, (), (), checks, checks, left_aside)
         answer, _ = render(decision, f"id of {key}", self.recording)
         return self.answers.setdefault(key, answer)
 
