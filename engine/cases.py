@@ -62,7 +62,7 @@ def read_cases(raw: Any, place: str) -> tuple[list[Case], list[RuleError]]:
 
 
 def facts_of(raw: dict[str, Any], drugs: Dictionary) -> Facts:
-    """Return the facts of a case; a ``drug:`` is resolved by the dictionary, a day may stand for its midnight.
+    """Return the facts of a case: a ``drug:`` is resolved by the dictionary, a day stands for its midnight.
 
     Raises ``ValueError`` with the path of what cannot be read.
     """
