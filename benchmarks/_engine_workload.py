@@ -1,11 +1,11 @@
 """Generate the rules and visits of the engine benchmark in a neutral form, and judge them naively.
 
-Rules: 94 % ask for one item code (uniform from ``min(2000, max(50, n))``), 5 % for one of 14 charge categories
-together with a diagnosis that the patient must have, 1 % have no top-level equality (they begin with a rare
-bound instead, so that a visit does not drown in what they say). Each has 1 to 4 further conditions,
-35 % of them an OR of two, over age, sex, quantity, dose, days, department, insurance, route and diagnoses.
-Texts are Chinese. A visit is a patient with 5 diagnoses and 10 lines. Nothing is unknown and no rule looks
-across lines.
+Rules: 94 % ask for one item code (uniform from ``min(2000, max(50, n))``), 5 % for one of 14 charge
+categories together with a diagnosis that the patient must have, 1 % have no top-level equality (they begin
+with a rare bound instead, so that a visit does not drown in what they say). Each has 1 to 4 further
+conditions, 35 % of them an OR of two, over age, sex, quantity, dose, days, department, insurance, route and
+diagnoses. Texts are Chinese. A visit is a patient with 5 diagnoses and 10 lines. Nothing is unknown and no
+rule looks across lines.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Measure and report: medians of repeated rounds, ratios to a peer, and a JSON list of both.
 
-Times are seconds inside and milliseconds in what is printed. The machine may be busy with other work, so every
-case is timed in several rounds and the round with the lowest median counts; a single run says little about p99.
+Times are seconds inside and milliseconds in what is printed. The machine may be busy with other work, so
+every case is timed in several rounds and the round with the lowest median counts; a single run says little
+about p99.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Generate knowledge of hospital size for the shipped rules, and visits that meet it.
 
-The generated rows extend the shipped tables: each copies the words of a shipped row and carries keys of its own,
-so the shipped rules join them. Pairs and doses are about generated ingredients; two orders of ten are of shipped
-drugs, so that the rules about classes have their say.
+The generated rows extend the shipped tables: each copies the words of a shipped row and carries keys of its
+own, so the shipped rules join them. Pairs and doses are about generated ingredients; two orders of ten are
+of shipped drugs, so that the rules about classes have their say.
 """
 
 from __future__ import annotations
@@ -122,11 +122,15 @@ def _visit(rng: random.Random, snapshot: Snapshot, sizes: Sizes, shipped: Sequen
     codes = [_point(number) for number in rng.sample(range(sizes.points), 10)]
     charges = [_charge(rng, code, f"c{i}", f"药品{i}") for i, code in enumerate(codes)]
     past = [
-        msgspec.structs.replace(charge, id=f"p{charge.id}", day=_TODAY - dt.timedelta(days=30), in_focus=False)
+        msgspec.structs.replace(
+            charge, id=f"p{charge.id}", day=_TODAY - dt.timedelta(days=30), in_focus=False
+        )
         for charge in charges[:5]
     ]
     kind: Any = rng.choice(("outpatient", "inpatient"))
-    diagnoses = [f"{rng.choice('ABDEFGHJKLMN')}{rng.randrange(100):02d}.{rng.randrange(10)}" for _ in range(5)]
+    diagnoses = [
+        f"{rng.choice('ABDEFGHJKLMN')}{rng.randrange(100):02d}.{rng.randrange(10)}" for _ in range(5)
+    ]
     taken = AT - dt.timedelta(days=1)
     return Facts(
         patient=Patient(
@@ -193,9 +197,7 @@ def _visit(rng: random.Random, snapshot: Snapshot, sizes: Sizes, shipped: Sequen
     )
 
 
-def _order(
-    rng: random.Random, snapshot: Snapshot, ingredient: str, id_: str
-) -> tuple[Medication, Component]:
+def _order(rng: random.Random, snapshot: Snapshot, ingredient: str, id_: str) -> tuple[Medication, Component]:
     agents = snapshot.drugs.agents_of([ingredient])
     route = "oral" if rng.random() < 0.7 else rng.choice(_ROUTES)
     times, days = float(rng.randint(1, 3)), float(rng.randint(3, 7))
