@@ -14,7 +14,7 @@ from adapters.gm_crypto.file_keys import FileKeyStore
 from adapters.gm_crypto.keys import KeyStore
 from adapters.gm_crypto.provider import CryptoError, Provider, load_part, load_provider
 
-__all__ = ["Settings", "open_keys", "read"]
+__all__ = ["Settings", "in_demo_mode", "open_keys", "read"]
 
 _LOG: Final = logging.getLogger("ruleward.keys")
 _SHORTEST: Final = 12  # characters of a passphrase outside a demonstration
@@ -37,6 +37,14 @@ class Settings:
     passphrase: str | None = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
     """Handed to plug-ins, which read their own settings from it."""
+
+
+def in_demo_mode(environment: Mapping[str, str]) -> bool:
+    """Say whether RULEWARD_MODE asks for a demonstration; whatever is not said is production."""
+    mode = environment.get("RULEWARD_MODE") or "production"
+    if mode not in ("demo", "production"):
+        raise ValueError(f"RULEWARD_MODE: {mode} is neither demo nor production.")
+    return mode == "demo"
 
 
 def read(environment: Mapping[str, str], data: Path, *, demo: bool) -> Settings:
