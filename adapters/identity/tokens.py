@@ -26,6 +26,7 @@ _CDS_LIVES: Final = 600.0
 _LONGEST_ID: Final = 256
 _STRONG: Final = frozenset({"otp", "hwk", "mfa", "sc", "swk", "fpt"})
 _LATEST: Final = 1e11
+_MOST_KNOWN: Final = 4096
 
 
 class FindsKey(Protocol):
@@ -160,9 +161,21 @@ class AccessTokens:
     ) -> None:
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._clock, self._revoked = clock, revoked
+        self._known: dict[str, tuple[Caller, float, frozenset[str]]] = {}
+
+    def remembered(self, token: str) -> Caller | None:
+        """Return whose token this is if it was verified before, is still alive and was not revoked since."""
+        found = self._known.get(token)
+        if found is None:
+            return None
+        caller, expires, ends_with = found
+        if expires <= self._clock().timestamp() - SKEW or not self._revoked().isdisjoint(ends_with):
+            del self._known[token]
+            return None
+        return caller
 
     async def verify(self, parsed: jws.Parsed) -> Caller:
-        """Return who calls."""
+        """Return who calls. Raises ``TokenRefused``."""
         issuer = self._issuers.get(issuer_of(parsed))
         if issuer is None:
             raise TokenRefused("the issuer is not listed")
@@ -176,15 +189,19 @@ class AccessTokens:
         if key is None:
             raise TokenRefused("the key is not known")
         claims = jws.verify(parsed, key)
-        _times(claims, self._clock().timestamp(), issuer.lives)
+        expires = _times(claims, self._clock().timestamp(), issuer.lives)
         _audience(claims, issuer.audience)
         if "nonce" in claims or "at_hash" in claims:
             raise TokenRefused("an ID token gives no access")
-        family = claims.get("sid", "")
-        revoked = self._revoked()
-        if revoked and not revoked.isdisjoint({claims.get("jti"), family}):
+        ends_with = frozenset(one for one in (claims.get("jti"), claims.get("sid")) if isinstance(one, str))
+        if not self._revoked().isdisjoint(ends_with):
             raise TokenRefused("the token was revoked")
-        return _caller(claims, issuer, family if isinstance(family, str) else "")
+        family = claims.get("sid")
+        caller = _caller(claims, issuer, family if isinstance(family, str) else "")
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[parsed.token] = (caller, expires, ends_with)
+        return caller
 
 
 def _words(claims: dict[str, Any], name: str) -> tuple[str, ...]:
