@@ -64,6 +64,12 @@ def free_port() -> int:
     return _free_port()
 
 
+@pytest.fixture(scope="session")
+def shared_port() -> int:
+    """Return such a port for a server that all tests share."""
+    return _free_port()
+
+
 class PostgresServer:
     """A PostgreSQL of this test run, on loopback, in a folder of its own."""
 

@@ -215,6 +215,10 @@ def test_a_broken_change_keeps_the_old_and_says_where_and_how_to_mend(embedded: 
     assert all(problem.mend for problem in told)
 
 
+def is_refused(follower: Follower) -> bool:
+    return follower.standing.rejection is not None
+
+
 def test_a_mended_folder_clears_the_refusal(site: Site) -> None:
     site.publish()
     follower = site.follower()
@@ -222,11 +226,11 @@ def test_a_mended_folder_clears_the_refusal(site: Site) -> None:
     site.folder.write(site.folder.RULE, "id: [")
     site.publish()
     follower.look()
-    assert follower.standing.rejection is not None
+    assert is_refused(follower)
     site.folder.mend()
     assert site.publish()
     follower.look()
-    assert follower.standing.rejection is None
+    assert not is_refused(follower)
     assert says(follower) == "alpha is for female patients"
 
 

@@ -1,0 +1,195 @@
+"""Start the whole service as a site does: a supervisor, its workers, a database, a rules folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import pytest
+
+_START_SECONDS = 60.0
+PLACE = "00000000-0000-4000-8000-000000000000"
+
+
+class Folder(Protocol):
+    root: Path
+
+
+class Service:
+    """One running service; ``data`` survives a restart."""
+
+    def __init__(self, port: int, data: Path, environment: dict[str, str], workers: int = 2) -> None:
+        self.port, self.data, self.base = port, data, f"http://127.0.0.1:{port}"
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("RULEWARD_")},
+            "RULEWARD_DATA": str(data),
+            **environment,
+        }
+        self._workers = workers
+        self.log_file = data.with_suffix(".log")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, until: int = 200) -> None:
+        """Start and wait until ``/ready`` answers with this status."""
+        command = [sys.executable, "-m", "api.cli", "serve", "--port", str(self.port)]
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--workers", str(self._workers)], env=self._environment, stdout=log, stderr=log
+            )
+        give_up = time.monotonic() + _START_SECONDS
+        while self.ready()[0] != until:
+            if self.process.poll() is not None or time.monotonic() > give_up:
+                pytest.fail(f"the service does not start:\n{self.log()[-3000:]}", pytrace=False)
+            time.sleep(0.02)
+
+    def ready(self) -> tuple[int, dict[str, Any]]:
+        """Return status and body of ``/ready``; 0 while nobody listens."""
+        try:
+            answer = httpx.get(f"{self.base}/ready", timeout=5, trust_env=False, verify=False)
+        except httpx.HTTPError:
+            return 0, {}
+        return answer.status_code, answer.json()
+
+    def status(self) -> dict[str, Any]:
+        """Return ``/releases/status``."""
+        answer = httpx.get(f"{self.base}/releases/status", timeout=10, trust_env=False, verify=False)
+        body: dict[str, Any] = answer.raise_for_status().json()
+        return body
+
+    def workers(self) -> list[int]:
+        """Return the ids of the worker processes that live."""
+        assert self.process is not None
+        # The fork server is a child, the workers are its children.
+        below = {one for child in _children(self.process.pid) for one in (child, *_children(child))}
+        return sorted(one for one in below if _is_worker(one))
+
+    def kill(self) -> None:
+        """SIGKILL the supervisor; its workers notice and end."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def kill_all(self) -> None:
+        """SIGKILL supervisor and workers at one moment, as when the machine dies."""
+        assert self.process is not None
+        everyone = [self.process.pid, *self.workers()]
+        for one in everyone:
+            try:
+                os.kill(one, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code once all has ended."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(40)
+
+    def log(self) -> str:
+        """Return what it has logged."""
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def end(self) -> None:
+        """End it, however it stands."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill_all()
+
+
+def _children(parent: int) -> list[int]:
+    try:
+        return [int(one) for one in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def _is_worker(process: int) -> bool:
+    try:
+        # A forked worker has the fork server's command line, and that server's child is nothing else.
+        parent = int(Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        return b"forkserver" in Path(f"/proc/{parent}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def new_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Return what makes services (not yet started), all ended with the test."""
+    made: list[Service] = []
+
+    def make(port: int, *, data: str = "data", workers: int = 2, **environment: str) -> Service:
+        made.append(Service(port, tmp_path / data, environment, workers))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+@pytest.fixture(scope="session")
+def shared_service(
+    tmp_path_factory: pytest.TempPathFactory, new_rules_folder: Callable[[Path], Folder], shared_port: int
+) -> Iterator[tuple[Service, Folder]]:
+    """Give a service that runs for all tests that leave it whole, and its rules folder."""
+    place = tmp_path_factory.mktemp("service")
+    folder = new_rules_folder(place / "rules")
+    service = Service(shared_port, place / "data", {"RULEWARD_RULES": str(folder.root)})
+    service.start()
+    yield service, folder
+    service.end()
+
+
+@pytest.fixture(scope="session")
+def order_sign() -> bytes:
+    """Return an order-sign request; :data:`PLACE` stands where its ``hookInstance`` belongs."""
+    orders = [
+        {
+            "resourceType": "MedicationRequest",
+            "id": f"m{number}",
+            "status": "draft",
+            "intent": "order",
+            "medicationCodeableConcept": {"text": name},
+            "subject": {"reference": "Patient/P1"},
+            "authoredOn": "2026-03-01T09:30:00+08:00",
+        }
+        for number, name in enumerate(("alpha", "beta", "gamma"))
+    ]
+    empty = {"resourceType": "Bundle", "type": "searchset", "entry": []}
+    body = {
+        "hook": "order-sign",
+        "hookInstance": PLACE,
+        "context": {
+            "userId": "Practitioner/1",
+            "patientId": "P1",
+            "draftOrders": {
+                "resourceType": "Bundle",
+                "type": "collection",
+                "entry": [{"resource": one} for one in orders],
+            },
+        },
+        "prefetch": {
+            "patient": {"resourceType": "Patient", "id": "P1", "gender": "male", "birthDate": "1980-05-01"},
+            "meds": empty,
+            "encounter": None,
+            "allergies": empty,
+            "conditions": empty,
+            "medStatements": None,
+            "labs": empty,
+            "vitals": empty,
+            "coverage": None,
+            "imaging": None,
+        },
+    }
+    return json.dumps(body).encode()
