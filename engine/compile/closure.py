@@ -14,7 +14,7 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
-from engine.compile.direct import compare, judge_cell, judge_constant
+from engine.compile.direct import compare, judge_cell, judge_constant, judge_facts, judge_unary
 from engine.compile.scope import FACTS, MEMO, OTHER, ROW, Counted, Env, Reader, Scope
 from engine.decision import Step
 from engine.facts import COLLECTIONS
@@ -206,7 +206,7 @@ def _operators_for(type_: Type) -> list[str]:
 
 
 def _unary(leaf: Leaf, left: Reader, py: Callable[[Any], bool], *, strict: bool) -> Test:
-    read = left.read
+    read, path, name, operator = left.read, leaf.path, left.name, leaf.operator
     # Without a row nothing is known about its cells, not even whether they are empty.
     needs_row = ROW in left.slots
 
@@ -217,11 +217,13 @@ def _unary(leaf: Leaf, left: Reader, py: Callable[[Any], bool], *, strict: bool)
         return py(value)
 
     def tell(env: Env) -> Step:
-        outcome = judge(env)
-        missing = left.missing(env) if outcome is None else ()
-        return Step(leaf.path, left.name, leaf.operator, outcome, shown(read(env)), None, "", missing)
+        value = read(env)
+        if value is None and (strict or (needs_row and env[ROW] is None)):
+            return Step(path, name, operator, None, None, None, "", left.missing(env))
+        return Step(path, name, operator, py(value), shown(value), None)
 
-    return Test(judge, (tell,), left.slots, (left, leaf.operator, None))
+    quick = judge_unary(left, operator)
+    return Test(quick or judge, (tell,), left.slots, (left, operator, None))
 
 
 def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., bool]) -> Test:
@@ -233,15 +235,12 @@ def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., b
         py = compare(leaf.operator, left.type, py)
         if not right.slots:
             return _against_constant(leaf, left, right, py)
-    if len(readers) > 1:
-        reads = tuple(reader.read for reader in (left, *readers))
-
-        def judge(env: Env) -> bool | None:
-            values = [one(env) for one in reads]
-            return None if None in values else py(*values)
-
-    elif left.get is not None and right.cell is not None:
+    else:
+        return _with_more(leaf, left, readers, py)
+    if left.get is not None and right.cell is not None:
         judge = judge_cell(left, right, py)
+    elif left.get is not None and right.get is not None:
+        judge = judge_facts(left, right, py)
     else:
 
         def judge(env: Env) -> bool | None:
@@ -251,18 +250,50 @@ def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., b
             other = read_right(env)
             return None if other is None else py(value, other)
 
+    path, name, operator, source, by = leaf.path, left.name, leaf.operator, right.source, right.name
+    sets = Type.TEXT_SET in (left.type, right.type)
+
     def tell(env: Env) -> Step:
-        outcome = judge(env)
-        value, other = shown(read(env)), shown(read_right(env))
+        value, other = read(env), read_right(env)
+        told_by = by if source is None else source(env)
+        if value is None or other is None:
+            missing = (() if value is not None else left.missing(env)) + (
+                () if other is not None else right.missing(env)
+            )
+            return Step(path, name, operator, None, shown(value), shown(other), told_by, missing)
+        outcome = py(value, other)
+        if sets:
+            value, other = shown(value), shown(other)
+        return Step(path, name, operator, outcome, value, other, told_by)
+
+    return Test(judge, (tell,), slots, (left, operator, right))
+
+
+def _with_more(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., bool]) -> Test:
+    """Compile a condition with further keys, such as ``days``."""
+    right, *_ = readers
+    reads = tuple(reader.read for reader in (left, *readers))
+    slots = left.slots.union(*(reader.slots for reader in readers))
+
+    def judge(env: Env) -> bool | None:
+        values = [one(env) for one in reads]
+        return None if None in values else py(*values)
+
+    def tell(env: Env) -> Step:
+        value, other, *more = [one(env) for one in reads]
+        unknown = value is None or other is None or None in more
+        outcome = None if unknown else py(value, other, *more)
         missing: tuple[str, ...] = ()
-        if outcome is None:
+        if unknown:
             missing = tuple(
                 name
                 for reader in (left, *readers)
                 if reader.read(env) is None
                 for name in reader.missing(env)
             )
-        return Step(leaf.path, left.name, leaf.operator, outcome, value, other, right.by(env), missing)
+        return Step(
+            leaf.path, left.name, leaf.operator, outcome, shown(value), shown(other), right.by(env), missing
+        )
 
     return Test(judge, (tell,), slots, (left, leaf.operator, right))
 
@@ -323,6 +354,17 @@ def _calculation(word: str, let: Calculation, scope: Scope) -> Reader | None:
         values = [one(env) for one in reads]
         return None if None in values else apply(*values)
 
+    def read_two(env: Env) -> Any:
+        left = first(env)
+        if left is None:
+            return None
+        right = second(env)
+        return None if right is None else apply(left, right)
+
+    if len(reads) == 2:
+        first, second = reads
+        read = read_two
+
     def missing(env: Env) -> tuple[str, ...]:
         return tuple(
             name for reader in known if reader.read(env) is None for name in reader.missing(env)
@@ -370,11 +412,17 @@ def _aggregate(word: str, let: Aggregate, scope: Scope) -> Reader | None:
         return None
     counts = ("count", "distinct", "longest_gap", "shortest_gap")
     gives = Type.NUMBER if let.how in counts or field is None else field.type
-    return _aggregate_reader(word, let, gives, where, field, by)
+    return _aggregate_reader(word, let, gives, where, field, by, inner)
 
 
 def _aggregate_reader(
-    word: str, let: Aggregate, gives: Type, where: Test | None, field: Reader | None, by: Reader | None
+    word: str,
+    let: Aggregate,
+    gives: Type,
+    where: Test | None,
+    field: Reader | None,
+    by: Reader | None,
+    scope: Scope,
 ) -> Reader:
     rows_of = attrgetter(COLLECTIONS[let.collection][0])
     judge = where.judge if where else None
@@ -426,10 +474,30 @@ def _aggregate_reader(
 
     used = [part.slots for part in (where, field, by) if part is not None]
     slots = frozenset[int]().union({FACTS}, *used) - {OTHER}
-    reader = Reader(gives, read, word, slots, missing_names=missing, unit=field.unit if field else None)
+    value = read if where is None else _remembered(read, scope.asked)
+    reader = Reader(gives, value, word, slots, missing_names=missing, unit=field.unit if field else None)
     if let.how == "count" and (counted := _counted(let, where)) is not None:
         reader.counted, reader.read = counted, _count_of(counted, read)
     return reader
+
+
+def _remembered(read: Callable[[Env], Any], asked: list[Reader]) -> Callable[[Env], Any]:
+    """Return a reader that sums up once a visit for each set of values that the rows are compared with."""
+    if any(reader.type in (Type.MONEY, Type.NUMBER) for reader in asked):
+        return read  # equal numbers may still be written differently
+    outside = tuple(reader.read for reader in asked)
+    self_key = object()
+
+    def quick(env: Env) -> Any:
+        memo = env[MEMO]
+        if memo is None:  # outside a decision
+            return read(env)
+        key = (self_key, *[one(env) for one in outside])
+        if key not in memo:
+            memo[key] = read(env)
+        return memo[key]
+
+    return quick
 
 
 def _counted(let: Aggregate, where: Test | None) -> Counted | None:

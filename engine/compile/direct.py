@@ -14,7 +14,7 @@ from engine.compile.scope import ROW, Env, Reader
 from engine.operators._operator import EPSILON
 from engine.vocabulary import Type
 
-__all__ = ["compare", "judge_cell", "judge_constant"]
+__all__ = ["compare", "judge_cell", "judge_constant", "judge_facts", "judge_unary"]
 
 _Judge = Callable[[Env], bool | None]
 _Get = Callable[[Any], Any]
@@ -80,6 +80,31 @@ def judge_cell(left: Reader, right: Reader, apply: Callable[..., bool]) -> _Judg
         return None if other is None else apply(value, other)
 
     return judge
+
+
+def judge_facts(left: Reader, right: Reader, apply: Callable[..., bool]) -> _Judge:
+    """Return the judge of a fact against another fact."""
+    get, slot, get_right, slot_right = left.get, left.slot, right.get, right.slot
+    if get is None or get_right is None:
+        raise ValueError("two facts are wanted")
+
+    def judge(env: Env) -> bool | None:
+        value, other = get(env[slot]), get_right(env[slot_right])
+        return None if value is None or other is None else apply(value, other)
+
+    return judge
+
+
+def judge_unary(left: Reader, operator: str) -> _Judge | None:
+    """Return the judge of a fact by itself, or ``None`` where there is no quicker one."""
+    get, slot = left.get, left.slot
+    if get is None:
+        return None
+    if operator == "is_known":
+        return lambda env: get(env[slot]) is not None
+    if operator == "is_unknown":
+        return lambda env: get(env[slot]) is None
+    return None
 
 
 def _equal_number(get: _Get, slot: int, constant: float) -> _Judge:

@@ -134,6 +134,7 @@ class Scope:
         self._heads: dict[str, tuple[int, str]] = {"patient": (PATIENT, "patient"), "visit": (VISIT, "visit")}
         self._join = join
         self._row_drugs: frozenset[str] = frozenset()
+        self.asked: list[Reader] = []  # what was named but the related item of ``let``
         for slot, (word, kind) in zip((FIRST, SECOND), bindings, strict=False):
             if word in (*SINGLES, *COLLECTIONS) and word != kind:
                 self.fault(
@@ -162,6 +163,12 @@ class Scope:
 
     def name(self, name: str, path: str) -> Reader | None:
         """Return the reader of a name, or note that there is none and which was perhaps meant."""
+        reader = self._named(name, path)
+        if reader is not None and OTHER not in reader.slots:
+            self.asked.append(reader)
+        return reader
+
+    def _named(self, name: str, path: str) -> Reader | None:
         head, _, word = name.partition(".")
         if not word and head in self.lets:
             return self.lets[head]
@@ -249,13 +256,23 @@ class Scope:
             raw = list(held.value) if isinstance(held.value, tuple) else held.value
             return _coerce(raw, found_type), f"parameter {name} since {held.since}"
 
+        latest: tuple[dt.datetime | None, Any, str] = (None, None, "")
+
+        def at(env: Env) -> tuple[dt.datetime | None, Any, str]:
+            # One decision has one moment, so the very same object means the very same day.
+            nonlocal latest
+            held = latest
+            if held[0] is not env[AT]:
+                latest = held = (env[AT], *on(env[AT].date()))
+            return held
+
         return Reader(
             found_type,
-            lambda env: on(env[AT].date())[0],
+            lambda env: at(env)[1],
             f"parameter {name}",
             frozenset({AT}),
             unit=parameter.unit or None,
-            source=lambda env: on(env[AT].date())[1],
+            source=lambda env: at(env)[2],
         )
 
 
