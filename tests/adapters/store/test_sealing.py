@@ -163,7 +163,7 @@ async def test_no_canary_lies_in_the_data_directory_or_a_dump_of_postgresql(
     # Heap, indexes, statistics, write-ahead log, server log.
     copy = tmp_path / "data"
     shutil.copytree(
-        postgres.folder, copy, ignore=shutil.ignore_patterns(".s.*"), ignore_dangling_symlinks=True
+        mortal_postgres.folder, copy, ignore=shutil.ignore_patterns(".s.*"), ignore_dangling_symlinks=True
     )
     assert seen_in(copy) == []
     engine.dispose()
@@ -198,10 +198,10 @@ async def test_rows_from_before_there_were_keys_are_read_found_and_then_sealed(
     assert {one.id for one in await read(database, seal)} == {old.id, new.id}
     assert rows_by_key(database) == {"": 2, seal.active(): 2}
 
-    assert reseal(database, seal) == Resealed(2)
+    assert reseal(database, seal) == Resealed(2, 0)
     assert rows_by_key(database) == {seal.active(): 4}
     assert sorted(await read(database, seal), key=str) == sorted([old, new], key=str)
-    assert reseal(database, seal) == Resealed(0)
+    assert reseal(database, seal) == Resealed(0, 0)
 
 
 async def test_after_sealing_old_rows_and_compacting_no_file_of_sqlite_shows_them(
