@@ -1,4 +1,4 @@
-"""Be the OpenID provider of a site that has none: OAuth 2.0 and OpenID Connect by Authlib, keys by joserfc."""
+"""Be the OpenID provider of a site that has none: OAuth 2.0 and OpenID Connect by Authlib and joserfc."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ class Provider:
         }
 
     def logout_address(self, pairs: list[tuple[str, str]]) -> tuple[str, str]:
-        """Return (client, where to go after sign-out); both empty unless an ID token of ours vouches for it."""
+        """Return (client, where to go after sign-out); both empty unless our ID token vouches for it."""
         told = dict(pairs)
         claims = self._ours(told.get("id_token_hint", ""))
         wanted = told.get("post_logout_redirect_uri", "")

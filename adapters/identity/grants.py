@@ -1,7 +1,7 @@
-"""Fit Authlib's grants to our store: authorization code with PKCE, refresh tokens that rotate, client credentials.
+"""Fit Authlib's grants to our store: codes with PKCE, refresh tokens that rotate, client credentials.
 
-The protocol is Authlib's; what is ours is who may have which token, and that a code or a refresh token that comes
-twice ends its whole family (RFC 9700, section 4.14).
+The protocol is Authlib's; what is ours is who may have which token, and that a code or a refresh
+token that comes twice ends its whole family (RFC 9700, section 4.14).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ACCESS: Final = dt.timedelta(minutes=5)
 REFRESH: Final = dt.timedelta(hours=2)
 _CODE: Final = dt.timedelta(seconds=60)
 _PERSONS: Final = ("openid", "profile", "offline_access")
-_METHODS: Final = ["client_secret_basic", "client_secret_post", "none"]
+_METHODS: Final = ("client_secret_basic", "client_secret_post", "none")
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -145,7 +145,7 @@ class Pkce(CodeChallenge):  # type: ignore[misc]
     """PKCE by S256, for every client (RFC 7636, RFC 9700 section 2.1.1)."""
 
     DEFAULT_CODE_CHALLENGE_METHOD = "S256"
-    SUPPORTED_CODE_CHALLENGE_METHOD = ["S256"]
+    SUPPORTED_CODE_CHALLENGE_METHOD = ("S256",)
 
     def validate_code_challenge(self, grant: Any, redirect_uri: str) -> None:
         """Refuse a request without a challenge, or with a plain one."""
@@ -276,7 +276,7 @@ class RefreshGrant(RefreshTokenGrant):  # type: ignore[misc]
 class ServiceGrant(ClientCredentialsGrant):  # type: ignore[misc]
     """Client credentials: the service accounts of adapters."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
 
 
 class _Revocable:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import secrets
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 import pyotp
@@ -76,10 +77,7 @@ class SignIn:
         self._store, self._passwords, self._seal = store, passwords, seal
         self._clock, self._watch, self._strict = clock, watch, strict
         self._origin = base_url.rstrip("/")
-        self._host = (
-            self._origin.partition("://")[2].partition("/")[0].rpartition(":")[0]
-            or (self._origin.partition("://")[2].partition("/")[0])
-        )
+        self._host = urlsplit(self._origin).hostname or ""
 
     # Sessions
 
@@ -108,7 +106,7 @@ class SignIn:
         return secret
 
     def standing(self, secret: str | None) -> Standing | None:
-        """Return how the browser with this cookie stands; ``None``: not signed in, idle too long, or ended."""
+        """Return how the browser with this cookie stands; ``None``: not signed in, too long idle, ended."""
         if not secret or len(secret) > 100:
             return None
         session = self._store.session(digest_of(secret))
@@ -205,7 +203,9 @@ class SignIn:
         key = pyotp.random_base32()
         sealed = self._seal.seal(key.encode(), _CONTEXT + standing.account.id)
         self._store.change_session(standing.session.id, enrolling=sealed)
-        return key, pyotp.TOTP(key, interval=_STEP).provisioning_uri(standing.account.name, "RuleWard")
+        return key, pyotp.TOTP(key, interval=_STEP).provisioning_uri(
+            name=standing.account.name, issuer_name="RuleWard"
+        )
 
     def confirm_one_time(self, standing: Standing, code: str) -> str:
         """Keep the TOTP secret if the code is right; returns the session's new secret."""
