@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 import uuid
 from collections.abc import Callable
@@ -167,7 +168,7 @@ def test_a_service_that_starts_without_its_database_decides_from_disk_and_says_n
     first = sign(service.base, order_sign).json()
     assert first["extension"]["com.ruleward.decision"]["recorded"]
     assert service.stop() == 0
-    mortal_postgres.stop("immediate")
+    mortal_postgres.end(signal.SIGQUIT)
 
     service.start(until=503)
     eventually(lambda: service.ready()[1].get("from_disk") is True)
@@ -184,7 +185,7 @@ def test_a_service_that_starts_without_its_database_decides_from_disk_and_says_n
     assert service.stop() == 0
 
     # Now the copy on disk is altered as well: nothing may be decided.
-    mortal_postgres.stop("immediate")
+    mortal_postgres.end(signal.SIGQUIT)
     copy = service.data / "last-good.release"
     content = copy.read_bytes()
     copy.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
