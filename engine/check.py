@@ -67,6 +67,7 @@ class Check:
         "amount",
         "attributes",
         "bound",
+        "common",
         "gate",
         "gates",
         "judges",
@@ -111,6 +112,7 @@ class Check:
         self.gate: Judge | None = None
         self.needs: Counted | None = None
         self.bound: Bound | None = None
+        self.common: tuple[str, bool] | None = None  # the fact that two items must share, and if it is a set
         self.gates: tuple[Judge, ...] = ()  # the same, one by one
         self.rest: Judge = test.judge
         self.judges: tuple[Judge, ...] = (test.judge,)  # the same, one by one
@@ -288,6 +290,8 @@ def _split(check: Check, children: list[Test], residual: list[Test], validity: l
     remaining = [*residual, *validity, *rest]
     check.rest = all_of(remaining).judge if remaining else _true
     check.judges = tuple(test.judge for test in remaining)
+    if check.symmetric and not check.keys:
+        check.common = next((common for test in rest if (common := _common(test)) is not None), None)
     static = [test for test in rest if test.slots == _ROW_ALONE]
     if check.key is not None and len(check.keys) > 1 and _is_second(check, check.keys[1]):
         check.second = check.keys[1]
@@ -335,6 +339,19 @@ def _bound(test: Test) -> Bound | None:
     if operator not in (*_LOWER, *_UPPER):
         return None
     return Bound(reader.name.partition(".")[2], right.read([]), lower=operator in _LOWER)
+
+
+def _common(test: Test) -> tuple[str, bool] | None:
+    """Return the fact of which a condition asks two items to have a value in common."""
+    if test.leaf is None or test.leaf[2] is None:
+        return None
+    left, operator, right = test.leaf
+    if right is None or left.get is None or right.get is None or left.type is not right.type:
+        return None
+    if left.name.partition(".")[2] != right.name.partition(".")[2] or {left.slot, right.slot} != set(_SLOTS):
+        return None
+    wanted = {"equal_to": Type.TEXT, "shares_at_least_one_element_with": Type.TEXT_SET}.get(operator)
+    return (left.name.partition(".")[2], left.type is Type.TEXT_SET) if left.type is wanted else None
 
 
 def _constant_key(tests: list[Test]) -> Key | None:

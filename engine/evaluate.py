@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import Any
 
 from engine.check import Check, matches
@@ -192,6 +191,8 @@ class _Run:
             kinds = zip(check.kinds, (firsts, seconds), strict=True)
             self._unknown(check, (), tuple(dict.fromkeys(kind for kind, items in kinds if items is None)))
             return
+        if self._cannot_meet(pairs):
+            return
         if pairs.partners is not None:
             self._run_partners(pairs, firsts, seconds)
             return
@@ -220,6 +221,42 @@ class _Run:
                     self._judge(check, row)
         env[SECOND] = None
 
+    def _cannot_meet(self, pairs: Pairs) -> bool:
+        """Say whether what is known of all items leaves this check no pair, which is so for most checks."""
+        check, key = pairs.check, pairs.check.key
+        if key is None:
+            if check.common is None:
+                return False
+            field, is_set = check.common
+            items, unknown = self._by_value(check.attributes[0], field, is_set=is_set)
+            return not unknown and all(len(those) < 2 for those in items.values())
+        attribute = check.attributes[check.slots.index(key.slot)]
+        items, unknown = self._by_value(attribute, key.field, is_set=key.is_set)
+        if unknown:
+            return False
+        if pairs.partners is not None:
+            return items.keys().isdisjoint(pairs.partners.keys())
+        return items.keys().isdisjoint(key.constants if pairs.rows is None else pairs.rows.keys())
+
+    def _by_value(
+        self, attribute: str, field: str, *, is_set: bool
+    ) -> tuple[dict[str, list[Any]], list[Any]]:
+        """Return the items of a collection by a fact of theirs, and those of which it is unknown."""
+        memo, key = self.env[MEMO], ("items", attribute, field)
+        if key in memo:
+            return memo[key]  # type: ignore[no-any-return]
+        by_value: dict[str, list[Any]] = {}
+        unknown: list[Any] = []
+        for item in getattr(self.facts, attribute):
+            value = getattr(item, field)
+            if value is None:
+                unknown.append(item)
+                continue
+            for element in value if is_set else (value,):
+                by_value.setdefault(element, []).append(item)
+        memo[key] = by_value, unknown
+        return by_value, unknown
+
     @staticmethod
     def _meet(check: Check, first: Any, second: Any) -> bool:
         """Say whether two items make a pair: different ones, of which the action touches one."""
@@ -243,19 +280,10 @@ class _Run:
         key, partner = check.key, check.partner
         if key is None or partner is None or partners is None:
             return
-        read_first, read_second = attrgetter(key.field), attrgetter(partner.field)
-        by_value: dict[str, list[Any]] = {}
-        unknown: list[Any] = []
-        for second in seconds:
-            value = read_second(second)
-            if value is None:
-                unknown.append(second)
-                continue
-            for element in value if partner.is_set else (value,):
-                by_value.setdefault(element, []).append(second)
+        by_value, unknown = self._by_value(check.attributes[1], partner.field, is_set=partner.is_set)
         present = by_value.keys()
         for first in firsts:
-            value = read_first(first)
+            value = getattr(first, key.field)
             env[FIRST] = first
             if value is None:
                 for second in seconds:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import functools
 import io
 import math
 import sys
@@ -30,7 +31,12 @@ _TYPED = {"source": "text", "evidence": "text", "read_on": "date", "valid_from":
 
 def shown(value: Any) -> Any:
     """Return a value as a trace shows it: a set in order, so that the same facts give the same bytes."""
-    return tuple(sorted(value)) if isinstance(value, frozenset) else value
+    return _in_order(value) if isinstance(value, frozenset) else value
+
+
+@functools.lru_cache(maxsize=4096)
+def _in_order(texts: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(texts))
 
 
 class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
