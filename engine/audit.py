@@ -247,7 +247,7 @@ def feedback_event(entry: FeedbackEntry, digest: Digest) -> Event:
 
 def payload_of(entry: Entry) -> bytes:
     """Return what the digest of a decision covers: all that its row says, however the row is sealed."""
-    return _ENCODE(
+    head = _ENCODE(
         (
             entry.id,
             entry.key,
@@ -260,12 +260,13 @@ def payload_of(entry: Entry) -> bytes:
             entry.status,
             entry.findings,
             entry.not_checked,
-            entry.trace,
-            entry.answer,
             entry.cards,
             entry.patient,
+            len(entry.trace),
         )
     )
+    # The bulk as it is: the lengths in front say where each part ends, and SM3 costs 5 µs a kilobyte.
+    return b"\n".join((head, entry.trace, entry.answer))
 
 
 def root_of(chain: str, digest: Digest) -> str:

@@ -17,11 +17,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
+from adapters.store.audit_ledger import Ledger
 from adapters.store.backends import backend_of
 from adapters.store.rows import decision_row, entry_of, feedback_row, select_by_key
 from adapters.store.sealing import PLAIN, Seal, decision_context, opened, patient_blind
 from adapters.store.tables import decision
 from adapters.store.writer import Job, Writer
+from engine.audit import Event
 from engine.errors import NotRecorded, ReusedKey, RuleWardError
 from engine.ports import Entry, FeedbackEntry, Recorded
 
@@ -71,7 +73,7 @@ class StoredDecisions:
     ``capacity`` how many may wait, ``batch`` how many go into one transaction. ``stop`` is called, on the
     writing thread, when a write or an fsync failed so that nothing more can be promised. ``connect`` opens
     the writing connection (``writing_connection(engine)``). ``seal`` encrypts what is personal or clinical;
-    without it such rows lie open. One instance a process.
+    without it such rows lie open. ``ledger`` chains what is written in the audit log. One instance a process.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class StoredDecisions:
         *,
         connect: Callable[[], DBAPIConnection],
         seal: Seal = PLAIN,
+        ledger: Ledger | None = None,
         stop: Callable[[str], None] = stop_process,
         patience: float = 2.0,
         capacity: int = 4096,
@@ -90,7 +93,14 @@ class StoredDecisions:
         self._seal = seal
         self._backend = backend_of(engine.dialect.name)
         self._writer = Writer(
-            self._backend, connect, seal=seal, capacity=capacity, batch=batch, patience=patience, stop=stop
+            self._backend,
+            connect,
+            seal=seal,
+            ledger=ledger,
+            capacity=capacity,
+            batch=batch,
+            patience=patience,
+            stop=stop,
         )
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="decision-log-read")
 
@@ -126,7 +136,15 @@ class StoredDecisions:
             rows = [feedback_row(entry, self._backend.moment, self._seal) for entry in entries]
         except (ValueError, RuleWardError) as error:
             raise NotRecorded(str(error)) from error
-        await self._written(Job(None, rows, asyncio.get_running_loop()))
+        await self._written(Job(None, rows, asyncio.get_running_loop(), feedback=entries))
+
+    async def record(self, *events: Event) -> None:
+        """Chain events in the audit log, durable when this returns: fulfils ``engine.audit.AuditLog``.
+
+        Raises ``NotRecorded`` with the reason; what must not happen unseen must then not happen.
+        """
+        if events:
+            await self._written(Job(None, [], asyncio.get_running_loop(), events=events))
 
     async def find(self, key: str, request_digest: str, /) -> Recorded | None:
         """Return what was answered to ``key`` before, None if nothing was.

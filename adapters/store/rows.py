@@ -25,6 +25,8 @@ _UNIQUE: Final[dict[Table, tuple[str, ...]]] = {
     decision: ("key",),
     feedback: ("card", "outcome", "outcome_at"),
 }
+# By these the writer knows its new rows again.
+_TELLING: Final[dict[Table, tuple[str, ...]]] = {decision: ("id",), feedback: _UNIQUE[feedback]}
 _LARGEST_CHUNK: Final = 256
 
 
@@ -109,7 +111,7 @@ def chunks(rows: Sequence[tuple[object, ...]]) -> Iterator[Sequence[tuple[object
 
 @cache
 def insert(table: Table, rows: int, mark: str) -> str:
-    """Spell an INSERT of many rows that leaves alone what is there.
+    """Spell an INSERT of many rows that leaves alone what is there and tells which were new.
 
     One statement and not many: sqlite3 gives the interpreter lock away at every step, and a busy event
     loop may keep it for milliseconds before each comes back.
@@ -118,7 +120,7 @@ def insert(table: Table, rows: int, mark: str) -> str:
     one = f"({', '.join([mark] * len(columns))})"
     return (
         f"INSERT INTO {_quoted(table.name)} ({_list(columns)}) VALUES {', '.join([one] * rows)}"
-        f" ON CONFLICT ({_list(_UNIQUE[table])}) DO NOTHING"
+        f" ON CONFLICT ({_list(_UNIQUE[table])}) DO NOTHING RETURNING {_list(_TELLING[table])}"
     )
 
 

@@ -13,14 +13,17 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from sqlalchemy import Table
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
+from adapters.store.audit_ledger import Ledger
 from adapters.store.backends import Backend, Fault
 from adapters.store.rows import chunks, insert, select_by_key
 from adapters.store.sealing import Seal, decision_context, opened
 from adapters.store.tables import decision, feedback
+from engine.audit import Event
 from engine.errors import NotRecorded, ReusedKey, RuleWardError
-from engine.ports import Entry, Recorded
+from engine.ports import Entry, FeedbackEntry, Recorded
 
 __all__ = ["Job", "Writer"]
 
@@ -33,16 +36,21 @@ _Stored = tuple[str, str, bytes, str]  # id, request digest, answer as it is sto
 class Job:
     """Rows that belong into one transaction, and the future of whoever waits for them."""
 
-    __slots__ = ("entry", "future", "loop", "rows")
+    __slots__ = ("entry", "events", "feedback", "future", "loop", "rows")
 
     def __init__(
         self,
         entry: Entry | None,
         rows: list[tuple[object, ...]],
         loop: asyncio.AbstractEventLoop,
+        *,
+        feedback: tuple[FeedbackEntry, ...] = (),
+        events: tuple[Event, ...] = (),
     ) -> None:
-        self.entry = entry  # None for feedback
+        self.entry = entry  # None for feedback and events
         self.rows = rows
+        self.feedback = feedback
+        self.events = events  # for the audit log alone
         self.loop = loop
         self.future: asyncio.Future[Recorded | None] = loop.create_future()
 
@@ -56,6 +64,7 @@ class Writer:
         connect: Callable[[], DBAPIConnection],
         *,
         seal: Seal,
+        ledger: Ledger | None,
         capacity: int,
         batch: int,
         patience: float,
@@ -65,6 +74,7 @@ class Writer:
         self._backend = backend
         self._connect = connect
         self._seal = seal
+        self._ledger = ledger
         self._capacity = capacity
         self._batch = batch
         self._patience = patience
@@ -192,23 +202,30 @@ class Writer:
             entries.sort(key=lambda row: str(row[1]))
             reports = [row for job in jobs if job.entry is None for row in job.rows]
             reports.sort(key=lambda row: (str(row[1]), str(row[2]), str(row[3])))
-            added = self._insert(cursor, entries)
-            for rows in chunks(reports):
-                values = [value for row in rows for value in row]
-                cursor.execute(insert(feedback, len(rows), self._backend.mark), values)
-            stored = {} if added == len(entries) else self._read_back(cursor, entries)
+            added = self._insert(cursor, decision, entries)
+            noted = self._insert(cursor, feedback, reports)
+            stored = {} if len(added) == len(entries) else self._read_back(cursor, entries)
+            if self._ledger is not None:
+                self._ledger.append(
+                    cursor,
+                    [event for job in jobs for event in job.events],
+                    decisions=_new_decisions(jobs, {row[0] for row in added}),
+                    feedback=_new_feedback(jobs, set(noted)),
+                )
             cursor.execute("COMMIT", ())
         finally:
             cursor.close()
         return [None if job.entry is None else _answer(job.entry, stored, self._seal) for job in jobs]
 
-    def _insert(self, cursor: DBAPICursor, rows: list[tuple[object, ...]]) -> int:
-        """Insert decisions and return how many were new."""
-        added = 0
+    def _insert(
+        self, cursor: DBAPICursor, table: Table, rows: list[tuple[object, ...]]
+    ) -> list[tuple[object, ...]]:
+        """Insert rows and return by what the new ones are known again."""
+        added: list[tuple[object, ...]] = []
         for some in chunks(rows):
             values = [value for row in some for value in row]
-            cursor.execute(insert(decision, len(some), self._backend.mark), values)
-            added += cursor.rowcount
+            cursor.execute(insert(table, len(some), self._backend.mark), values)
+            added += cursor.fetchall()
         return added
 
     def _read_back(self, cursor: DBAPICursor, rows: list[tuple[object, ...]]) -> dict[str, _Stored]:
@@ -244,6 +261,22 @@ class Writer:
             _LOG.error("%d decisions are not recorded: %s", len(jobs), reason)
         self.trouble = reason
         return [NotRecorded(reason) for _ in jobs]
+
+
+def _new_decisions(jobs: Sequence[Job], added: set[object]) -> list[Entry]:
+    """Return the decisions whose rows are new, each once: a retry may stand in the same transaction."""
+    by_id = {job.entry.id: job.entry for job in jobs if job.entry is not None and job.entry.id in added}
+    return list(by_id.values())
+
+
+def _new_feedback(jobs: Sequence[Job], added: set[tuple[object, ...]]) -> list[FeedbackEntry]:
+    """Return the feedback whose rows are new, each once."""
+    found: dict[tuple[object, ...], FeedbackEntry] = {}
+    for job in jobs:
+        for row, entry in zip(job.rows, job.feedback, strict=False):
+            if (row[1], row[2], row[3]) in added:
+                found.setdefault((row[1], row[2], row[3]), entry)
+    return list(found.values())
 
 
 def _answer(entry: Entry, stored: dict[str, _Stored], seal: Seal) -> Outcome:
