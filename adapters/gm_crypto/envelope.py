@@ -1,14 +1,15 @@
 """Seal what the database holds under data keys that carry an id, and make its blind index.
 
-A sealed value: the byte 01, the key's id (4 bytes), and what the provider's ``seal`` gave. The context that
-the caller names (table, column, row) and these five bytes are authenticated, so that no value can be put
-in another's place.
+A sealed value: the byte 01, or 02 when the content was compressed first, the key's id (4 bytes), and what
+the provider's ``seal`` gave. The context that the caller names (table, column, row) and these five bytes
+are authenticated, so that no value can be put in another's place.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+import zlib
 from collections.abc import Callable
 from typing import Final
 
@@ -18,7 +19,11 @@ from adapters.gm_crypto.provider import CryptoError, Provider
 __all__ = ["EnvelopeSeal"]
 
 _LOG: Final = logging.getLogger("ruleward.keys")
-_VERSION: Final = b"\x01"
+_AS_IT_IS: Final = b"\x01"
+_COMPRESSED: Final = b"\x02"
+# A trace shrinks to a fifth, in less time than its four other fifths would take to encrypt; and what is
+# sealed, no database can compress any more.
+_WORTH_COMPRESSING: Final = 512
 _HEADER: Final = 5
 _BLIND: Final = 16  # bytes: half of the MAC, which halves the index and still never meets itself by chance
 
@@ -59,15 +64,21 @@ class EnvelopeSeal:
 
     def seal(self, content: bytes, context: bytes, key_id: str, /) -> bytes:
         """Encrypt ``content`` for its place ``context`` under the key ``key_id``."""
-        header = _VERSION + bytes.fromhex(key_id)
+        form = _AS_IT_IS
+        if len(content) >= _WORTH_COMPRESSING:
+            smaller = zlib.compress(content, 1)
+            if len(smaller) < len(content):
+                form, content = _COMPRESSED, smaller
+        header = form + bytes.fromhex(key_id)
         return header + self._provider.seal(self._key(key_id).material, content, header + context)
 
     def open(self, sealed: bytes, context: bytes, /) -> bytes:
         """Decrypt; ``CryptoError`` if the key is not there, or place or content are not what was sealed."""
         header, body = sealed[:_HEADER], sealed[_HEADER:]
-        if len(header) < _HEADER or header[:1] != _VERSION:
+        if len(header) < _HEADER or header[:1] not in (_AS_IT_IS, _COMPRESSED):
             raise CryptoError("A sealed value begins with neither version nor key: it was altered.")
-        return self._provider.open(self._key(header[1:].hex()).material, body, header + context)
+        content = self._provider.open(self._key(header[1:].hex()).material, body, header + context)
+        return zlib.decompress(content) if header[:1] == _COMPRESSED else content
 
     def blind(self, text: str, field: str, /) -> str:
         """Return what stands for ``text`` in the index of ``field``: equal for equal text, and no more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import sys
 import threading
 from collections.abc import Callable
@@ -157,7 +158,7 @@ def test_what_was_not_sealed_here_does_not_open(key_store: MakeStore, provider: 
     for forged in (
         b"",
         b"\x01",
-        b"\x02" + sealed[1:],
+        b"\x03" + sealed[1:],
         b"\x01\0\0\0\0" + sealed[5:],
         b"\x01" + bytes.fromhex(blind_key.id) + sealed[5:],
         sealed[:-1],
@@ -166,6 +167,21 @@ def test_what_was_not_sealed_here_does_not_open(key_store: MakeStore, provider: 
             seal.open(forged, b"place")
     with pytest.raises(CryptoError):
         seal.open(sealed, b"another place")
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 5000, secrets.token_bytes(5000), b"x" * 511])
+def test_long_content_is_sealed_smaller_and_comes_back(
+    key_store: MakeStore, provider: Provider, content: bytes
+) -> None:
+    seal = EnvelopeSeal(provider, key_store())
+    sealed = seal.seal(content, b"place", seal.active())
+    assert seal.open(sealed, b"place") == content
+    assert len(sealed) <= len(content) + 33
+    if content == b"x" * 5000:
+        assert len(sealed) < 200
+    other_form = bytes([3 - sealed[0]]) + sealed[1:]
+    with pytest.raises(CryptoError):
+        seal.open(other_form, b"place")
 
 
 def test_the_blind_index_is_equal_for_equal_text_of_one_field(
