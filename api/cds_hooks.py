@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from http import HTTPStatus
 from time import perf_counter
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from adapters.emr.client import FhirReader, Server
 from adapters.emr.mapping import Mapped, to_facts
@@ -36,6 +36,8 @@ CORS_HEADERS = ("Content-Type", "Authorization", "Accept-Language")
 """What the application's CORS middleware allows beside the site's list of origins."""
 
 INTERFACE = "cds-hooks"
+
+_ServiceId = Annotated[str, Path(json_schema_extra={"enum": list(SERVICES)})]
 
 Render = Callable[[Decision, str, bool], tuple[bytes, tuple[str, ...]]]
 
@@ -246,7 +248,7 @@ def router(service: Decides, settings: Settings, reader: FhirReader, clock: Cloc
         response_class=Response,
         openapi_extra=_body_of(CALL),
     )
-    async def call(service_id: str, request: Request) -> Response:
+    async def call(service_id: _ServiceId, request: Request) -> Response:
         """Check an action and answer with cards."""
         return await endpoint.call(service_id, request)
 
@@ -256,7 +258,7 @@ def router(service: Decides, settings: Settings, reader: FhirReader, clock: Cloc
         response_class=Response,
         openapi_extra=_body_of(FEEDBACK),
     )
-    async def feedback(service_id: str, request: Request) -> Response:
+    async def feedback(service_id: _ServiceId, request: Request) -> Response:
         """Take note of what became of cards."""
         return await endpoint.feedback(service_id, request)
 

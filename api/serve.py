@@ -31,7 +31,9 @@ _LOGGING: dict[str, Any] = {
 """Of the supervisor and of every worker, which uvicorn starts afresh."""
 
 
-def serve(host: str, port: int, workers: int, shipped_rules: Path) -> int:
+def serve(
+    host: str, port: int, workers: int, shipped_rules: Path, *, application: str = "api.app:create_app"
+) -> int:
     """Serve until told to stop. SIGTERM drains: no new connection, running requests end, the log is written.
 
     A worker that dies is replaced. Returns the exit code.
@@ -40,7 +42,7 @@ def serve(host: str, port: int, workers: int, shipped_rules: Path) -> int:
     settings = read_settings(os.environ, shipped_rules)
     logging.config.dictConfig(_LOGGING)
     config = uvicorn.Config(
-        "api.app:create_app",
+        application,
         factory=True,
         log_config=_LOGGING,
         access_log=False,  # a URL may carry an id; the decision log and the metrics say what happened
