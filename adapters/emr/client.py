@@ -67,9 +67,14 @@ class FhirReader:
         self._allowed = frozenset(base.rstrip("/") for base in settings.fhir_servers)
 
     @classmethod
-    def over_http(cls, settings: Settings) -> FhirReader:
-        """Return a reader with its own pool; proxies of the environment are not used."""
-        return cls(settings, httpx.AsyncClient(timeout=_timeout(settings), trust_env=False))
+    def over_http(cls, settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> FhirReader:
+        """Return a reader with its own pool; proxies of the environment are not used.
+
+        ``transport`` is what tries again, breaks the circuit and refuses addresses; ``None``: httpx alone.
+        """
+        return cls(
+            settings, httpx.AsyncClient(timeout=_timeout(settings), trust_env=False, transport=transport)
+        )
 
     def may_read(self, base: str) -> bool:
         """Say whether the site lists this FHIR server."""
