@@ -25,6 +25,8 @@ __all__ = ["Column", "Header", "Row", "Table", "read_table", "shown"]
 
 Row = tuple[Any, ...]
 
+_BATCH = 4096  # rows
+_MOST_REMEMBERED = 50_000  # cells of one column
 _EVIDENCE = frozenset({"verified", "single", "recalled"})
 _TYPED = {"source": "text", "evidence": "text", "read_on": "date", "valid_from": "date", "valid_to": "date"}
 
@@ -148,71 +150,126 @@ def read_table(header_raw: Any, content: bytes | None, place: str) -> tuple[Tabl
         errors.append(RuleError(f"{place}.csv", "is missing.", "Put the rows beside their header.", "K01"))
     if errors or content is None:
         return None, errors
+    # Decoded line by line: a large file whole, as text, would take several times its size for a moment.
+    stream = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="\n")
+    lines = csv.reader(stream, strict=True)
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        return None, [
-            RuleError(
-                f"{place}.csv",
-                f"is not UTF-8 ({error.reason} at byte {error.start}).",
-                "Save it as UTF-8.",
-                "K01",
-            )
-        ]
-    lines = csv.reader(io.StringIO(text), strict=True)
-    try:
-        return _read_rows(header, lines, place)
+        return _Rows(header, place).read(lines)
     except csv.Error as error:
         where = f"{place}.csv: line {lines.line_num}"
         return None, [RuleError(where, f"is no CSV ({error}).", "Close quotes; keep cells short.", "K01")]
+    except UnicodeDecodeError:
+        return None, [_not_utf8(content, place)]
 
 
-def _read_rows(header: Header, lines: Any, place: str) -> tuple[Table | None, list[RuleError]]:
-    errors: list[RuleError] = []
-    names: list[str] = next(lines, [])
-    if names != list(header.columns):
-        what = f"has the columns {', '.join(names)} where its header lists {', '.join(header.columns)}."
-        return None, [
-            RuleError(f"{place}.csv: line 1", what, "List the same columns in the same order.", "K01")
-        ]
-    readers = [_READ[column.type] for column in header.columns.values()]
-    table = Table(header, [], place)
-    rows, at = table.rows, table.position
-    source, evidence, read_on = at["source"], at["evidence"], at.get("read_on")
-    for cells in lines:
-        line = lines.line_num
-        if len(cells) != len(readers):
-            if cells:
-                what = f"has {len(cells)} cells where there are {len(readers)} columns."
-                errors.append(
-                    RuleError(f"{place}.csv: line {line}", what, "Quote cells that hold commas.", "K01")
-                )
-            continue
-        try:
-            row = tuple([read(cell) if cell else None for read, cell in zip(readers, cells, strict=True)])
-        except (ValueError, InvalidOperation):
-            errors.extend(_cell_faults(header, cells, f"{place}.csv: line {line}"))
-            continue
-        rows.append(row)
-        if not row[source] or row[evidence] not in _EVIDENCE:
-            errors.append(
-                RuleError(
-                    f"{place}.csv: line {line}",
-                    f"has source {row[source]!r} and evidence {row[evidence]!r}.",
-                    "Name the document; evidence is verified, single or recalled.",
-                    "K02",
-                )
+def _not_utf8(content: bytes, place: str) -> RuleError:
+    try:
+        content.decode("utf-8-sig")
+        what = "is not UTF-8."
+    except UnicodeDecodeError as error:
+        what = f"is not UTF-8 ({error.reason} at byte {error.start})."
+    return RuleError(f"{place}.csv", what, "Save it as UTF-8.", "K01")
+
+
+class _Cells(dict[str, Any]):
+    """The values of one column by how they are written, so that equal cells are one object and read once."""
+
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        self.read = read
+
+    def __missing__(self, cell: str) -> Any:
+        value = self[cell] = self.read(cell) if cell else None
+        return value
+
+
+class _Rows:
+    """Read the rows of a table in batches, column by column; a batch with a fault is read row by row."""
+
+    def __init__(self, header: Header, place: str) -> None:
+        self.header, self.place = header, place
+        self.table = Table(header, [], place)
+        self.errors: list[RuleError] = []
+        self.columns = [_Cells(_READ[column.type]) for column in header.columns.values()]
+        at = self.table.position
+        self.source, self.evidence, self.read_on = at["source"], at["evidence"], at.get("read_on")
+
+    def read(self, lines: Any) -> tuple[Table | None, list[RuleError]]:
+        """Return the table and every fault, by the lines of a CSV reader."""
+        names: list[str] = next(lines, [])
+        if names != list(self.header.columns):
+            listed = ", ".join(self.header.columns)
+            what = f"has the columns {', '.join(names)} where its header lists {listed}."
+            where = f"{self.place}.csv: line 1"
+            return None, [RuleError(where, what, "List the same columns in the same order.", "K01")]
+        width = len(names)
+        batch: list[list[str]] = []
+        numbers: list[int] = []
+        for cells in lines:
+            if len(cells) == width:
+                batch.append(cells)
+                numbers.append(lines.line_num)
+                if len(batch) >= _BATCH:
+                    self._take(batch, numbers)
+                    batch, numbers = [], []
+            elif cells:
+                self._take(batch, numbers)
+                batch, numbers = [], []
+                what = f"has {len(cells)} cells where there are {width} columns."
+                where = f"{self.place}.csv: line {lines.line_num}"
+                self.errors.append(RuleError(where, what, "Quote cells that hold commas.", "K01"))
+        self._take(batch, numbers)
+        return self.table, self.errors
+
+    def _take(self, batch: list[list[str]], numbers: list[int]) -> None:
+        columns: list[list[Any]] = []
+        for held, cells in zip(self.columns, zip(*batch, strict=True), strict=False):
+            if len(held) > _MOST_REMEMBERED:
+                held.clear()
+            try:
+                columns.append(list(map(held.__getitem__, cells)))
+            except (ValueError, InvalidOperation):
+                self._take_slowly(batch, numbers)
+                return
+        if columns and self._provenance_holds(columns):
+            self.table.rows.extend(zip(*columns, strict=True))
+        else:
+            self._take_slowly(batch, numbers)
+
+    def _provenance_holds(self, columns: list[list[Any]]) -> bool:
+        evidence = columns[self.evidence]
+        if None in columns[self.source] or "" in columns[self.source] or not _EVIDENCE.issuperset(evidence):
+            return False
+        if self.read_on is None:
+            return True
+        days = columns[self.read_on]
+        return all((day is None) == (said == "recalled") for day, said in zip(days, evidence, strict=True))
+
+    def _take_slowly(self, batch: list[list[str]], numbers: list[int]) -> None:
+        for cells, line in zip(batch, numbers, strict=True):
+            where = f"{self.place}.csv: line {line}"
+            try:
+                row = tuple([held[cell] for held, cell in zip(self.columns, cells, strict=True)])
+            except (ValueError, InvalidOperation):
+                self.errors.extend(_cell_faults(self.header, cells, where))
+                continue
+            self.table.rows.append(row)
+            self.errors.extend(self._provenance_faults(row, where))
+
+    def _provenance_faults(self, row: Row, where: str) -> Iterator[RuleError]:
+        if not row[self.source] or row[self.evidence] not in _EVIDENCE:
+            yield RuleError(
+                where,
+                f"has source {row[self.source]!r} and evidence {row[self.evidence]!r}.",
+                "Name the document; evidence is verified, single or recalled.",
+                "K02",
             )
-        elif read_on is not None and (row[read_on] is None) != (row[evidence] == "recalled"):
-            errors.append(
-                RuleError(
-                    f"{place}.csv: line {line}",
-                    f"says {row[evidence]} with read_on {row[read_on]}.",
-                    "A row that was read says when; a recalled one does not.",
-                    "K02",
-                )
+        elif self.read_on is not None and (row[self.read_on] is None) != (row[self.evidence] == "recalled"):
+            yield RuleError(
+                where,
+                f"says {row[self.evidence]} with read_on {row[self.read_on]}.",
+                "A row that was read says when; a recalled one does not.",
+                "K02",
             )
-    return table, errors
 
 
 def _header_faults(header: Header, place: str) -> Iterator[RuleError]:
