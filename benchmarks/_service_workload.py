@@ -47,7 +47,7 @@ def _request(drug: tuple[str, str, str, str, float, str, str], status: str, day:
                     "code": {"text": often},
                 },
                 "route": {"coding": [{"system": _SNOMED, "code": "26643006", "display": "口服"}]},
-                "doseAndRate": [{"doseQuantity": {"value": dose, "unit": unit, "system": _UCUM, "code": unit}}],
+                "doseAndRate": [{"doseQuantity": {"value": dose, "unit": unit, "system": _UCUM}}],
             }
         ],
     }  # fmt: skip
