@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from engine.compile.closure import Judge, Test, all_of, compile_let, compile_node, told
+from engine.compile.closure import Judge, Test, all_of, compile_node, told
+from engine.compile.let import compile_let
 from engine.compile.scope import FIRST, INVARIANT, ROW, SECOND, Counted, Env, Reader, Scope
 from engine.decision import LEVELS, Finding, Level, NotChecked, Step, Subject, Suggestion
 from engine.drugs import Dictionary

@@ -19,6 +19,7 @@ __all__ = ["complete"]
 
 _ADULT_YEARS = 18
 _UMOL_PER_MG_DL = 88.4
+_DAY = dt.timedelta(days=1)
 
 
 def complete(facts: Facts, at: dt.datetime) -> Facts:
@@ -31,7 +32,8 @@ def complete(facts: Facts, at: dt.datetime) -> Facts:
     if diagnoses:
         diagnoses = tuple([_prefixed(diagnosis) for diagnosis in diagnoses])
     if observations:
-        observations = tuple([_aged(observation, at) for observation in observations])
+        moment = at.replace(tzinfo=None)
+        observations = tuple([_aged(observation, moment) for observation in observations])
     return Facts(
         patient=patient,
         visit=facts.visit,
@@ -111,5 +113,5 @@ def _aged(observation: Observation, at: dt.datetime) -> Observation:
     if observation.taken is None or observation.age_days is not None:
         return observation
     filled = msgspec.structs.replace(observation)
-    filled.age_days = (at.replace(tzinfo=None) - instant(observation.taken)) / dt.timedelta(days=1)
+    filled.age_days = (at - instant(observation.taken)) / _DAY
     return filled

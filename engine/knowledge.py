@@ -25,6 +25,7 @@ __all__ = ["Column", "Header", "Row", "Table", "read_table", "shown"]
 
 Row = tuple[Any, ...]
 
+_MOST_CITED = 4096
 _BATCH = 4096  # rows
 _MOST_REMEMBERED = 50_000  # cells of one column
 _EVIDENCE = frozenset({"verified", "single", "recalled"})
@@ -66,10 +67,11 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Table:
     """A loaded table: its header and its rows as tuples in column order."""
 
-    __slots__ = ("header", "names", "place", "position", "rows", "valid_from", "valid_to")
+    __slots__ = ("_cited", "header", "names", "place", "position", "rows", "valid_from", "valid_to")
 
     def __init__(self, header: Header, rows: list[Row], place: str = "") -> None:
         self.header = header
+        self._cited: dict[int, tuple[Row, RowCited]] = {}
         self.rows = rows
         self.place = place
         self.names = tuple(header.columns)
@@ -84,15 +86,22 @@ class Table:
         return (since is None or since <= on) and (until is None or on < until)
 
     def cite(self, row: Row) -> RowCited:
-        """Name a row by its key, with its source and evidence."""
+        """Name a row by its key, with its source and evidence; often cited rows are remembered."""
+        held = self._cited.get(id(row))
+        if held is not None and held[0] is row:
+            return held[1]
         at = self.position
-        return RowCited(
+        cited = RowCited(
             self.header.id,
             {name: shown(row[at[name]]) for name in self.header.key},
             row[at["source"]] or "",
             row[at["evidence"]] or "",
             row[at["read_on"]] if "read_on" in at else None,
         )
+        if len(self._cited) >= _MOST_CITED:
+            self._cited.clear()
+        self._cited[id(row)] = row, cited
+        return cited
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Yield rows as dictionaries."""

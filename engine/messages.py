@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import string
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -66,7 +67,10 @@ def _teller(reader: Reader, drugs: Dictionary) -> Callable[[Any], tuple[str, str
     def tell_text(value: Any) -> tuple[str, str]:
         return words(None, drugs) if value is None else (value, value)
 
-    return tell_text if reader.type is Type.TEXT and not reader.options and not reader.drug else tell
+    if reader.type is Type.TEXT and not reader.options and not reader.drug:
+        return tell_text
+    # A code and a set of codes are said the same way each time, while a release lasts.
+    return functools.lru_cache(maxsize=1024)(tell) if reader.type in (Type.TEXT, Type.TEXT_SET) else tell
 
 
 def _parts(text: str, scope: Scope, path: str) -> Sequence[_Part]:
