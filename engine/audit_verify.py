@@ -74,15 +74,19 @@ def verify(
     *,
     digest: Digest,
     genuine: Genuine,
+    begin: SignedHead | None = None,
 ) -> Report:
     """Verify ``links``, in the order in which they are stored, against everything that fixes them.
 
     ``heads`` are those of the database, ``witnessed`` those that a witness outside holds. A head states the
     digest of the one before, so the newest signature vouches for all; only heads that no believed head
     follows need theirs looked at (an SM2 signature takes 23 ms, and there may be one a minute).
+    With ``begin``, ``links`` and ``heads`` are only those after that head.
     """
     reader = _Reader(standing, digest)
-    own = reader.heads(heads, genuine, "this database")
+    if begin is not None:
+        reader.begin(begin, genuine)
+    own = reader.heads(heads, genuine, "this database", whole=begin is None)
     outside = reader.heads(witnessed, genuine, "the witness", whole=False)
     claims = reader.claims(own, outside)
     for link in links:
@@ -115,6 +119,20 @@ class _Reader:
 
     def _fault(self, first: int, last: int, wrong: Wrong, what: str) -> None:
         self.faults.append(Fault(first, last, wrong, what))
+
+    def begin(self, begin: SignedHead, genuine: Genuine) -> None:
+        """Take for granted what an earlier head covers, if that head can be believed."""
+        head = begin.head
+        if head.chain != self.standing.chain or not genuine(begin):
+            self._fault(
+                head.index,
+                head.index,
+                Wrong.HEAD,
+                f"head {head.number} of this database is not to be believed",
+            )
+        self.index, self.last = head.index, head.digest
+        if self.standing.index == head.index:
+            self.digest_at_standing = head.digest
 
     def heads(
         self, signed: Sequence[SignedHead], genuine: Genuine, where: str, *, whole: bool = True
