@@ -1,4 +1,4 @@
-"""Compile conditions and derived values to closures with three-valued logic.
+"""Compile conditions to closures with three-valued logic.
 
 A condition compiles to a :class:`Test`: ``judge(env)`` says ``True``, ``False`` or ``None`` (unknown) and is
 all that the hot path runs; ``steps(env)`` tells the same story for the trace.
