@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Put the servers that the tests start (PostgreSQL, Redis) on this machine, from Debian packages.
+# Put the servers that the tests start (PostgreSQL, Redis, nginx) on this machine, from Debian packages.
 # usage: tools/servers.sh install|report     `report` names what is still missing, and how to get it.
 set -euo pipefail
 
-has() { command -v "$1" >/dev/null 2>&1 || compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null; }
+has() { PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null 2>&1 || compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null; }
 
 missing=()
 has pg_ctl || missing+=(postgresql)
 has redis-server || missing+=(redis-server)
+has nginx || missing+=(nginx-light)
 [ "${#missing[@]}" -gt 0 ] || exit 0
 
 if [ "${1:-report}" = install ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
