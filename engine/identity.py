@@ -212,6 +212,8 @@ class AccountStore(Protocol):
 
     def use_passkey(self, passkey_id: bytes, sign_count: int, /) -> None: ...
 
+    def drop_passkeys(self, account_id: str, /) -> None: ...
+
 
 class ClientStore(Protocol):
     """Keep OAuth clients."""

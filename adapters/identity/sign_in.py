@@ -132,6 +132,10 @@ class SignIn:
             lacks = "password"
         return Standing(session, account, lacks)
 
+    def has_passkeys(self, standing: Standing) -> bool:
+        """Tell whether the account has a security key."""
+        return bool(self._store.passkeys(standing.account.id))
+
     def must_be_strong(self, account: Account) -> bool:
         """Tell whether this account needs a second factor here."""
         return self._strict and needs_second_factor(account.roles)

@@ -86,7 +86,7 @@ class StoredIdentity:
         except sa.exc.IntegrityError:
             raise ValueError("The name or the staff number belongs to another account.") from None
 
-    def change(self, account_id: str, **values: object) -> None:
+    def change(self, account_id: str, /, **values: object) -> None:
         """Change columns, or ``roles``; raises ``ValueError`` for roles that cannot be one account."""
         roles = values.pop("roles", None)
         if isinstance(roles, tuple):
@@ -190,6 +190,11 @@ class StoredIdentity:
         """Keep the credential's new counter."""
         self._update(tables.passkey, tables.passkey.c.id == passkey_id, sign_count=sign_count)
 
+    def drop_passkeys(self, account_id: str) -> None:
+        """Forget the account's WebAuthn credentials."""
+        with writing(self._engine) as connection:
+            connection.execute(sa.delete(tables.passkey).where(tables.passkey.c.account == account_id))
+
     # Clients
 
     def put_client(self, client: Client) -> None:
@@ -218,7 +223,7 @@ class StoredIdentity:
         where = tables.sign_in_session.c.id == session_id
         return next(iter(self._select(Session, tables.sign_in_session, where)), None)
 
-    def change_session(self, session_id: str, **values: object) -> None:
+    def change_session(self, session_id: str, /, **values: object) -> None:
         """Change columns of a session."""
         self._update(tables.sign_in_session, tables.sign_in_session.c.id == session_id, **values)
 

@@ -1,0 +1,196 @@
+"""Join identity: the store, the embedded provider, the verifier of tokens, the doorkeeper of the routes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+import argon2
+import sqlalchemy as sa
+from fastapi import APIRouter, FastAPI
+
+from adapters.identity.embedded import Provider, new_secret
+from adapters.identity.key_ring import KeyRing
+from adapters.identity.keys import KeySet, RemoteKeys, discover, read_keys
+from adapters.identity.passwords import Passwords
+from adapters.identity.replay import Replays
+from adapters.identity.seal import FileSeal
+from adapters.identity.settings import CdsTrust, OidcTrust, Settings
+from adapters.identity.sign_in import SignIn
+from adapters.identity.tokens import AccessTokens, CdsClient, CdsTokens, FindsKey, Issuer
+from adapters.store.accounts import StoredIdentity
+from api import accounts, sign_in
+from api.access import Access, Revocations, install
+from api.accounts import NewAccount, account_of
+from engine.access import SCOPES, Role
+from engine.identity import Client, Happening, Seal, Watch
+from engine.ports import Clock
+
+__all__ = ["Identity", "build_identity", "log_happening", "make_demo_accounts", "make_editor_client"]
+
+_LOG: Final = logging.getLogger("ruleward.identity")
+DEMO_CLIENT: Final = "demo-his"
+EDITOR: Final = "ruleset-editor"
+
+
+def log_happening(happening: Happening) -> None:
+    """Write a happening to the log: ids only; the audit takes its place where there is one."""
+    _LOG.info(
+        "%s %s subject=%s by=%s %s",
+        happening.kind, happening.result, happening.subject, happening.by, happening.detail,
+    )  # fmt: skip
+
+
+class Identity:
+    """What one worker knows of identity."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: sa.Engine,
+        clock: Clock,
+        data: Path,
+        *,
+        watch: Watch = log_happening,
+        seal: Seal | None = None,
+        hasher: argon2.PasswordHasher | None = None,
+    ) -> None:
+        self.settings = settings
+        self.store = StoredIdentity(engine)
+        self.passwords = Passwords(hasher)
+        keeper = seal or FileSeal(settings.seal_key or data / "identity.key")
+        self.keys = KeyRing(self.store, keeper, clock)
+        base_url = settings.base_url
+        self.sign_in = SignIn(
+            self.store, self.passwords, keeper, clock, watch, base_url=base_url, strict=settings.production
+        )
+        self.provider = Provider(self.store, self.keys, self.passwords, clock, watch, base_url=base_url)
+        self.revocations = Revocations(self.store.revoked, clock)
+        issuers = [self.provider.as_issuer(), *([_issuer(settings.oidc)] if settings.oidc else [])]
+        self.tokens = AccessTokens(issuers, clock, self.revocations)
+        cds = CdsTokens(map(_cds_client, settings.cds_clients), Replays(self.store), clock)
+        self.access = Access(
+            self.tokens,
+            cds,
+            self.revocations,
+            self.store,
+            clock,
+            watch,
+            enforced=settings.production,
+            base_url=base_url,
+        )
+        self._watch = watch
+
+    def routers(self) -> tuple[APIRouter, ...]:
+        """Return the routes of identity."""
+        changed = self.revocations.changed
+        return (
+            sign_in.router(self.sign_in, self.provider, changed),
+            accounts.router(self.provider, self.store, self.passwords, self._watch, changed),
+        )
+
+    def install(self, app: FastAPI) -> None:
+        """Give an application its doorkeeper and the routes of identity."""
+        install(app, self.access)
+        for routes in self.routers():
+            app.include_router(routes)
+
+
+def build_identity(settings: Settings, engine: sa.Engine, clock: Clock, data: Path) -> Identity:
+    """Return a worker's identity; nothing is connected and no file is read yet."""
+    return Identity(settings, engine, clock, data)
+
+
+def _issuer(trust: OidcTrust) -> Issuer:
+    async def address() -> str:
+        return trust.jwks or await discover(trust.issuer)
+
+    return Issuer(
+        name=trust.issuer,
+        audience=trust.audience,
+        keys=RemoteKeys(address),
+        algorithms=trust.algorithms,
+        kinds=frozenset({"jwt", "at+jwt"}),
+        roles_claim=trust.roles_claim,
+        roles=trust.roles,
+        site=trust.site,
+        strong_acr=trust.strong_acr,
+    )
+
+
+def _cds_client(trust: CdsTrust) -> CdsClient:
+    async def address() -> str:
+        return trust.jku
+
+    keys: FindsKey = KeySet(read_keys(trust.jwks)) if trust.jwks else RemoteKeys(address)
+    return CdsClient(
+        issuer=trust.iss, keys=keys, jku=trust.jku, site=trust.site, departments=frozenset(trust.departments)
+    )
+
+
+def make_demo_accounts(identity: Identity, clock: Clock) -> tuple[str, ...]:
+    """Make an account of each role with a new random password; returns lines for the terminal.
+
+    Refuses in production. Accounts of an earlier demo get new passwords; an account that is no demo account
+    is never touched.
+    """
+    settings, store = identity.settings, identity.store
+    if settings.production:
+        raise ValueError("Demo accounts are never made in production.")
+    lines = ["DEMO MODE: every call is answered; not for patients. Accounts of this start:"]
+    for role in Role:
+        if role is Role.SERVICE:
+            continue
+        wanted = NewAccount(
+            name=str(role),
+            title=f"Demo {role.replace('_', ' ')}",
+            staff_number=f"demo-{role}",
+            roles=(role,),
+            site=settings.site,
+            departments=("demo",),
+        )
+        account, password = account_of(wanted, identity.passwords, clock(), demo=True)
+        known = store.by_name(account.name)
+        if known is None:
+            store.add(account)
+        elif known.demo:
+            store.change(
+                known.id,
+                password_hash=account.password_hash,
+                password_changed_at=account.password_changed_at,
+                failures=0,
+                locked_until=None,
+                roles=(role,),
+            )
+        else:
+            continue
+        lines.append(f"  {role:24} {password}")
+    secret, digest = new_secret()
+    store.put_client(
+        Client(
+            id=DEMO_CLIENT,
+            title="Demo hospital system",
+            kind="service",
+            secret_hash=digest,
+            scopes=tuple(sorted(SCOPES)),
+            site=settings.site,
+        )
+    )
+    lines.append(f"  an adapter's account {DEMO_CLIENT}: {secret}")
+    lines.append(f"  sign in at {settings.base_url}/sign-in")
+    return tuple(lines)
+
+
+def make_editor_client(identity: Identity) -> None:
+    """Register the editor as a public client of the embedded provider."""
+    base = identity.settings.base_url
+    identity.store.put_client(
+        Client(
+            id=EDITOR,
+            title="Ruleset editor",
+            kind="public",
+            redirect_uris=(f"{base}/editor/callback",),
+            logout_uris=(f"{base}/editor/",),
+        )
+    )
