@@ -17,27 +17,49 @@ INGREDIENTS = [
     "calcium,钙,calcium,mineral",
     "carbonate,碳酸,carbonate,",
     "atorvastatin,阿托伐他汀,atorvastatin,statin",
+    "chlorphenamine,氯苯那敏,chlorphenamine,antihistamine",
+    "glucose,葡萄糖,glucose,",
+    "vitamin_b1,维生素B1,vitamin B1,",
+    "diltiazem,地尔硫䓬,diltiazem,",
 ]
+WORDS = {
+    "salt": "calcium carbonate bitartrate sodium 盐酸 钠 钾 葡萄糖酸",
+    "form": "tablet capsule injection solution 片 胶囊 颗粒 注射液 溶液",
+    "release": "extended release 肠溶 缓释",
+    "route": "oral 口服 注射用",
+    "population": "小儿",
+    "packaging": "prefilled syringe",
+    "qualifier": "ii 重组",
+}
+NAMES = [
+    "Tylenol,acetaminophen",
+    "Augmentin,amoxicillin|clavulanic_acid",
+    "扑热息痛,acetaminophen",
+    "aspirin,acetylsalicylic_acid",
+    "氨酚黄那敏,acetaminophen|chlorphenamine",
+    "复方对乙酰氨基酚,acetaminophen|acetylsalicylic_acid",
+    "阿莫西林甲,",
+]
+
+
+def put_ingredients_and_names(files: Any) -> None:
+    types = {"ingredient": "text", "zh": "text", "en": "text", "classes": "text_set"}
+    files.table("drug_ingredients", ["ingredient"], types, *INGREDIENTS)
+    files.table("drug_names", ["name"], {"name": "text", "ingredients": "text_set"}, *NAMES)
 
 
 @pytest.fixture
 def drugs(files: Any) -> Dictionary:
     """Return a small dictionary."""
-    types = {"ingredient": "text", "zh": "text", "en": "text", "classes": "text_set"}
-    files.table("drug_ingredients", ["ingredient"], types, *INGREDIENTS)
+    put_ingredients_and_names(files)
+    words = [f"{word},{kind}" for kind, listed in WORDS.items() for word in listed.split()]
+    files.table("drug_name_words", ["word"], {"word": "text", "kind": "text"}, *words)
     files.table(
         "drug_classes",
         ["class"],
         {"class": "text", "zh": "text", "en": "text"},
         "penicillin,青霉素类,penicillins",
     )
-    names = [
-        "Tylenol,acetaminophen",
-        "Augmentin,amoxicillin|clavulanic_acid",
-        "扑热息痛,acetaminophen",
-        "aspirin,acetylsalicylic_acid",
-    ]
-    files.table("drug_names", ["name"], {"name": "text", "ingredients": "text_set"}, *names)
     codes = [
         "rxnorm,313782,acetaminophen,acetaminophen=325 mg",
         "nhsa,XJ01CAA040,amoxicillin,",
@@ -69,6 +91,20 @@ def found(drugs: Dictionary, name: str) -> set[str] | None:
         ("阿司匹林肠溶片100mg", {"acetylsalicylic_acid"}),
         ("阿莫西林/克拉维酸钾片", {"amoxicillin", "clavulanic_acid"}),
         ("扑热息痛片", {"acetaminophen"}),
+        ("Tylenol片", {"acetaminophen"}),
+        ("小儿氨酚黄那敏颗粒", {"acetaminophen", "chlorphenamine"}),
+        ("复方对乙酰氨基酚片", {"acetaminophen", "acetylsalicylic_acid"}),
+        ("盐酸地尔硫䓬缓释片", {"diltiazem"}),
+        ("阿莫西林胶囊 0.25g×24粒/盒", {"amoxicillin"}),
+        ("注射用阿莫西林钠 0.5克 10支/盒", {"amoxicillin"}),
+        ("[某某制药]阿莫西林胶囊(某某牌)", {"amoxicillin"}),
+        ("阿莫西林片Ⅱ", {"amoxicillin"}),
+        ("维生素B1片", {"vitamin_b1"}),
+        ("0.5 ML Amoxicillin 20 MG/ML Prefilled Syringe", {"amoxicillin"}),
+        ("Acetaminophen 325 MG Oral Tablet [Unheardol PM]", {"acetaminophen"}),
+        ("Acetaminophen 325 MG [Tylenol PM]", {"acetaminophen"}),
+        ("Acetaminophen-Hydrocodone", {"acetaminophen", "hydrocodone"}),
+        ("NDA020800 0.3 ML Hydrocodone Injection", {"hydrocodone"}),
     ],
 )
 def test_a_product_name_gives_its_ingredients(drugs: Dictionary, name: str, ingredients: set[str]) -> None:
@@ -82,8 +118,27 @@ def test_a_product_name_gives_its_ingredients(drugs: Dictionary, name: str, ingr
         "unheard-of remedy",
         "Acetaminophen 325 MG / Unheardol 5 MG Oral Tablet",
         "amoxicillin/unheardol",
-        "复方对乙酰氨基酚片",
+        "复方对乙酰氨基酚片(Ⅱ)",
+        "复方阿莫西林片",
         "阿莫西林/舒巴坦片",
+        "Amoxicillin Unheardol 500 MG",
+        "Unheardol Amoxicillin Tablet",
+        "Amoxicillin DM",
+        "Sodium-Amoxicillin Tablet",
+        "Atorvastatin Calcium Unheardol",
+        "阿莫西林某某坦片",
+        "某某坦阿莫西林片",
+        "去阿莫西林片",
+        "阿莫西林(含某某坦)片",
+        "阿莫西林(阿司匹林某某坦)片",
+        "阿莫西林(某某坦、某某酸)片",
+        "阿莫西林β片",
+        "葡萄糖酸亚铁片",
+        "维生素B15片",
+        "阿莫西林甲片",
+        "阿莫西林甲",
+        "片",
+        "阿莫西林" * 300,
         "感冒灵颗粒",
     ],
 )
@@ -134,3 +189,13 @@ def test_ids_are_said_in_words(drugs: Dictionary) -> None:
 
 def test_an_empty_dictionary_understands_nothing() -> None:
     assert Dictionary({}).resolve((("atc", "N02BE01"),), "aspirin") is None
+
+
+def test_without_words_only_names_with_nothing_beside_them_are_understood(files: Any) -> None:
+    put_ingredients_and_names(files)
+    drugs = Dictionary(files.release().tables)
+    assert found(drugs, "阿莫西林") == {"amoxicillin"}
+    assert found(drugs, "Amoxicillin 500 MG") == {"amoxicillin"}
+    assert found(drugs, "amoxicillin/clavulanic acid") == {"amoxicillin", "clavulanic_acid"}
+    assert found(drugs, "阿莫西林胶囊") is None
+    assert found(drugs, "Amoxicillin Tablet") is None
