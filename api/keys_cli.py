@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import time
 from pathlib import Path
+from time import sleep
 
 from adapters.gm_crypto.envelope import EnvelopeSeal
 from adapters.gm_crypto.file_keys import FileKeyStore
@@ -73,8 +73,8 @@ def _rotate(options: argparse.Namespace) -> int:
     if options.use is not Use.DATA:
         return 0
     # A worker may seal under the key before for so long; its rows would be left behind.
-    time.sleep(seal.refresh + settings.patience)
-    return _seal_anew(settings, seal, store)
+    sleep(seal.refresh + settings.patience)
+    return _seal_anew(*_opened())
 
 
 def _reseal(options: argparse.Namespace) -> int:
