@@ -17,7 +17,16 @@ from engine.audit import Event, Head, Kind, Result, SignedHead, event
 from engine.errors import RuleWardError
 from engine.ports import Clock
 
-__all__ = ["ClockWatch", "Happened", "KeySigner", "Monotonic", "event_of", "read_witness", "write_witness"]
+__all__ = [
+    "ClockWatch",
+    "Happened",
+    "KeySigner",
+    "Monotonic",
+    "event_of",
+    "head_line",
+    "read_witness",
+    "write_witness",
+]
 
 
 class KeySigner:
@@ -136,7 +145,7 @@ class _Line(msgspec.Struct):
 
 def write_witness(path: Path, heads: Iterable[SignedHead]) -> None:
     """Append heads to the witness's file, a line each, and sync; raises ``OSError``."""
-    lines = b"".join(msgspec.json.encode(_line(one)) + b"\n" for one in heads)
+    lines = b"".join(map(head_line, heads))
     if not lines:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,9 +184,10 @@ def read_witness(path: Path) -> list[SignedHead]:
     return heads
 
 
-def _line(one: SignedHead) -> _Line:
+def head_line(one: SignedHead) -> bytes:
+    """Return a head as a line of the witness's file."""
     head = one.head
-    return _Line(
+    line = _Line(
         head.chain,
         head.number,
         head.index,
@@ -187,3 +197,4 @@ def _line(one: SignedHead) -> _Line:
         one.key_id,
         base64.b64encode(one.signature).decode(),
     )
+    return msgspec.json.encode(line) + b"\n"

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import datetime as dt
 import hmac
+import sqlite3
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final
 
 import msgspec
+import psycopg
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.exc import SQLAlchemyError
 
 from adapters.store.audit_tables import audit_entry
 from adapters.store.backends import POSTGRESQL, backend_of
@@ -104,17 +107,25 @@ class Ledger:
         )
 
     def add(self, connection: Connection, *events: Event) -> None:
-        """Chain events in the transaction of a connection given by ``writing``; call it last."""
+        """Chain events in the transaction of a connection given by ``writing``; call it last.
+
+        Raises ``NotRecorded``: then let the transaction fail, and with it what was not recorded.
+        """
         cursor = connection.connection.cursor()
         try:
             self.append(cursor, events)
+        except (sqlite3.Error, psycopg.Error) as error:
+            raise NotRecorded(f"the audit log cannot be written ({type(error).__name__})") from error
         finally:
             cursor.close()
 
     def record(self, engine: Engine, *events: Event) -> None:
-        """Chain events in a transaction of their own; durable when this returns."""
-        with writing(engine) as connection:
-            self.add(connection, *events)
+        """Chain events in a transaction of their own; durable when this returns, else ``NotRecorded``."""
+        try:
+            with writing(engine) as connection:
+                self.add(connection, *events)
+        except SQLAlchemyError as error:
+            raise NotRecorded(f"the audit log cannot be written ({type(error).__name__})") from error
 
     def _against(self, chain: str, index: int, last: str, mac: str, at: dt.datetime) -> list[Event]:
         """Return what must be said before anything is laid on an end that our keys do not vouch for."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
@@ -25,6 +26,7 @@ from engine.ports import Digest, Signer
 __all__ = [
     "Sought",
     "altered_decisions",
+    "archived_before",
     "heads",
     "latest_head",
     "links",
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _PAGE: Final = 500
+_STREAMED: Final = {"yield_per": 2000}
 
 
 @contextmanager
@@ -60,7 +63,7 @@ def standing(connection: Connection, seal: Seal = PLAIN) -> Standing:
 def links(connection: Connection, *, after: int = 0) -> Iterator[Link]:
     """Stream the entries with a higher index than ``after``, by index."""
     query = sa.select(audit_entry).where(audit_entry.c.idx > after).order_by(audit_entry.c.idx)
-    result = connection.execution_options(yield_per=2000).execute(query)
+    result = connection.execute(query, execution_options=_STREAMED)
     for row in result:
         yield _link(row)
 
@@ -144,8 +147,20 @@ def search(
         query = query.where(audit_entry.c.idx < before)
     if limit is not None:
         query = query.limit(limit)
-    for row in connection.execution_options(yield_per=2000).execute(query):
+    for row in connection.execute(query, execution_options=_STREAMED):
         yield _link(row)
+
+
+def archived_before(connection: Connection) -> dt.datetime | None:
+    """Return before which moment decisions have been archived, None if none ever were."""
+    query = (
+        sa.select(audit_entry.c.detail)
+        .where(audit_entry.c.kind == Kind.ARCHIVE)
+        .order_by(audit_entry.c.idx.desc())
+        .limit(1)
+    )
+    detail = connection.execute(query).scalar_one_or_none()
+    return None if detail is None else dt.datetime.fromisoformat(msgspec.json.decode(detail)["until"])
 
 
 def altered_decisions(
