@@ -40,8 +40,8 @@ class Settings:
 
 
 def in_demo_mode(environment: Mapping[str, str]) -> bool:
-    """Say whether RULEWARD_MODE asks for a demonstration; whatever is not said is production."""
-    mode = environment.get("RULEWARD_MODE") or "production"
+    """Say whether RULEWARD_MODE asks for a demonstration, or nothing: ``production`` must be said."""
+    mode = environment.get("RULEWARD_MODE") or "demo"
     if mode not in ("demo", "production"):
         raise ValueError(f"RULEWARD_MODE: {mode} is neither demo nor production.")
     return mode == "demo"

@@ -216,7 +216,8 @@ def test_outside_demo_mode_there_is_no_start_without_a_good_passphrase(tmp_path:
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(ValueError, match="is empty"):
         read({"RULEWARD_KEY_PASSPHRASE_FILE": str(tmp_path / "empty")}, tmp_path, demo=False)
-    assert not in_demo_mode({})
+    assert in_demo_mode({})
+    assert not in_demo_mode({"RULEWARD_MODE": "production"})
     assert in_demo_mode({"RULEWARD_MODE": "demo"})
     with pytest.raises(ValueError, match="neither demo nor production"):
         in_demo_mode({"RULEWARD_MODE": "test"})
