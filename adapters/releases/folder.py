@@ -15,6 +15,8 @@ from engine.errors import RuleError
 __all__ = ["read_folder"]
 
 _LARGEST_FILE = 64 * 1024 * 1024
+_LARGEST_YAML = 1024 * 1024
+_DEEPEST = 64
 _SUFFIXES = (".yaml", ".csv")
 
 
@@ -34,10 +36,18 @@ class _Loader(yaml.CSafeLoader):
 
 
 _BOOLEAN = "tag:yaml.org,2002:bool"
+_WHOLE = "tag:yaml.org,2002:int"
+_REAL = "tag:yaml.org,2002:float"
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOLEAN, _WHOLE, _REAL)]
     for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
+# Numbers of base 60 (12:30 would be 750, and a long one costs minutes), octal ones (010 would be 8),
+# infinity and not-a-number are words here.
+_Loader.add_implicit_resolver(_WHOLE, re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    _REAL, re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?$"), list("-+.0123456789")
+)
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(?:true|false)$"), list("tf"))
 
 
@@ -59,6 +69,8 @@ def read_folder(root: Path) -> tuple[dict[str, bytes], list[RuleError]]:
             errors.append(RuleError(place, "is a link, not a file.", "Put the file itself here.", "F01"))
         elif path.stat().st_size > _LARGEST_FILE:
             errors.append(RuleError(place, "is larger than 64 MiB.", "Split the table.", "F01"))
+        elif path.suffix == ".yaml" and path.stat().st_size > _LARGEST_YAML:
+            errors.append(RuleError(place, "is larger than 1 MiB.", "Put the rows into a table.", "F01"))
         elif path.suffix == ".csv":
             files[name] = path.read_bytes().replace(b"\r\n", b"\n")
         else:
@@ -71,6 +83,7 @@ def read_folder(root: Path) -> tuple[dict[str, bytes], list[RuleError]]:
 
 
 def _canonical(content: bytes) -> bytes:
+    _refuse_depth(content)
     loader = _Loader(content)
     try:
         node = loader.get_single_node()
@@ -80,6 +93,18 @@ def _canonical(content: bytes) -> bytes:
         return msgspec.json.encode(_plain(loader.construct_document(node)))
     finally:
         loader.dispose()
+
+
+def _refuse_depth(content: bytes) -> None:
+    """Raise if it is nested deeper than any rule: building such nodes would end the process, not raise."""
+    depth = 0
+    for event in yaml.parse(content, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                raise yaml.constructor.ConstructorError(None, None, "nested too deeply", event.start_mark)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _refuse_aliases(root: yaml.Node) -> None:
