@@ -102,7 +102,8 @@ def _refuse_depth(content: bytes) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _DEEPEST:
-                raise yaml.constructor.ConstructorError(None, None, "nested too deeply", event.start_mark)
+                line = event.start_mark.line + 1 if event.start_mark else 0
+                raise yaml.YAMLError(f"nested too deeply in line {line}")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
