@@ -26,7 +26,7 @@ from adapters.store import releases as store
 from engine.cases import run_cases
 from engine.errors import ReleaseError, RuleError, RuleErrors
 from engine.ports import Clock, Digest
-from engine.release import read_release
+from engine.release import Release, read_release
 from engine.snapshot import Snapshot, build_snapshot
 
 __all__ = ["Follower", "Standing"]
@@ -61,6 +61,7 @@ class Follower:
         self._engine, self._bell, self._digest, self._clock = engine, bell, digest, clock
         self._data, self._poll = data, poll_seconds
         self._snapshot: Snapshot | None = None
+        self._release: Release | None = None  # what the snapshot was made of
         self.standing = Standing()
         self.worker = f"{os.uname().nodename}:{os.getpid()}"
         self._closed = threading.Event()
@@ -153,7 +154,7 @@ class Follower:
         """Build a release and swap it in; a fault of any kind leaves the one in force where it is."""
         began = time.perf_counter()
         try:
-            snapshot = self._build(name, blob, Pace(share))
+            release, snapshot = self._build(name, blob, Pace(share))
         except RuleErrors as error:
             problems = tuple(store.Problem(e.where, e.what, e.mend) for e in error.errors[:_MOST_PROBLEMS])
             self._refuse(name, seq, problems)
@@ -165,6 +166,7 @@ class Follower:
             self._refuse(name, seq, (store.Problem(place, what[:2000], mend),))
             return
         self._snapshot = snapshot  # the swap: one assignment, whole
+        self._release = release
         took = time.perf_counter() - began
         refused, problems = ("", ()) if not from_disk else (self.standing.refused, self.standing.problems)
         self._stand(
@@ -186,11 +188,13 @@ class Follower:
         _LOG.error("release %s stays in force", self.standing.release or "none")
         self._stand(seq=seq, refused=name, problems=problems)
 
-    def _build(self, name: str, blob: bytes, rest: Callable[[], None]) -> Snapshot:
+    def _build(self, name: str, blob: bytes, rest: Callable[[], None]) -> tuple[Release, Snapshot]:
         files = unpack(blob, name, self._digest, rest=rest)
-        release, faults = read_release(files, self._digest)
-        rest()
-        snapshot, found = build_snapshot(name, release.rules, release.tables, release.parameters)
+        # What did not change is taken over from the release in force: its digests say so.
+        release, faults = read_release(files, self._digest, self._release, rest)
+        snapshot, found = build_snapshot(
+            name, release.rules, release.tables, release.parameters, self._snapshot, rest
+        )
         if faults or found or not release.rules:
             raise RuleErrors([*faults, *found] or [RuleError("rules", "holds no rule.", "", "F05")])
         for rule, case, wrong in run_cases(release, snapshot):
@@ -198,7 +202,7 @@ class Follower:
                 place = f"rules/{rule.replace('.', '/')}/cases.yaml: {case.name}"
                 raise RuleErrors([RuleError(place, f"{wrong}.", "Mend the rule or the case.", "C02")])
             rest()
-        return snapshot
+        return release, snapshot
 
     def _stand(self, **changed: object) -> None:
         self.standing = msgspec.structs.replace(self.standing, **changed)

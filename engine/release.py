@@ -7,7 +7,7 @@ digest moves when the meaning moves and not when a comment does.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -79,8 +79,14 @@ def verify_files(files: Mapping[str, bytes], manifest: Manifest, digest: Digest)
 class _Files:
     """The files of a release by kind."""
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self.files = files
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        manifest: Manifest,
+        before: Release | None,
+        rest: Callable[[], None],
+    ) -> None:
+        self.files, self.manifest, self.before, self.rest = files, manifest, before, rest
         self.errors: list[RuleError] = []
 
     def json(self, path: str) -> Any:
@@ -92,13 +98,36 @@ class _Files:
             )
             return None
 
+    def known(self, *paths: str) -> Release | None:
+        """Return the release before if it has the same content at these paths."""
+        self.rest()
+        before = self.before
+        if before is None:
+            return None
+        same = all(self.manifest.files.get(path, "") == before.manifest.files.get(path) for path in paths)
+        return before if same else None
+
     def matching(self, pattern: re.Pattern[str]) -> list[tuple[str, re.Match[str]]]:
         return [(path, found) for path in sorted(self.files) if (found := pattern.match(path))]
 
 
-def read_release(files: Mapping[str, bytes], digest: Digest) -> tuple[Release, list[RuleError]]:
-    """Read canonical files; returns what could be read and every fault by path."""
-    source = _Files(files)
+def _no_rest() -> None:
+    return None
+
+
+def read_release(
+    files: Mapping[str, bytes],
+    digest: Digest,
+    before: Release | None = None,
+    rest: Callable[[], None] = _no_rest,
+) -> tuple[Release, list[RuleError]]:
+    """Read canonical files; returns what could be read and every fault by path.
+
+    ``before`` is a release without faults: what its files hold under the same digests is taken from it, not
+    read again. ``rest`` is called between files, so that others get their turn.
+    """
+    manifest = manifest_of(files, digest)
+    source = _Files(files, manifest, before, rest)
     errors = source.errors
     known = (_RULE, _CASES, _RULESET, _TABLE, _ROWS, _PARAMETER)
     for path in files:
@@ -119,8 +148,12 @@ def read_release(files: Mapping[str, bytes], digest: Digest) -> tuple[Release, l
     tables: dict[str, Table] = {}
     for path, found in source.matching(_TABLE):
         name = found["name"]
-        table, faults = read_table(
-            source.json(path), files.get(f"knowledge/{name}.csv"), f"rules/knowledge/{name}"
+        rows = f"knowledge/{name}.csv"
+        before_it = source.known(path, rows)
+        table, faults = (
+            (before_it.tables[name], [])
+            if before_it is not None
+            else read_table(source.json(path), files.get(rows), f"rules/knowledge/{name}")
         )
         errors += faults
         if table is not None:
@@ -131,7 +164,12 @@ def read_release(files: Mapping[str, bytes], digest: Digest) -> tuple[Release, l
                 )
     parameters: dict[str, Parameter] = {}
     for path, found in source.matching(_PARAMETER):
-        parameter, faults = read_parameter(source.json(path), f"rules/{path}")
+        before_it = source.known(path)
+        parameter, faults = (
+            (before_it.parameters[found["name"]], [])
+            if before_it is not None
+            else read_parameter(source.json(path), f"rules/{path}")
+        )
         errors += faults
         if parameter is not None:
             parameters[found["name"]] = parameter
@@ -142,14 +180,16 @@ def read_release(files: Mapping[str, bytes], digest: Digest) -> tuple[Release, l
     cases = {
         f"{found['ruleset']}.{found['name']}": source.json(path) for path, found in source.matching(_CASES)
     }
-    release = Release(manifest_of(files, digest), rulesets, tuple(rules), tables, parameters, cases)
+    release = Release(manifest, rulesets, tuple(rules), tables, parameters, cases)
     return release, errors
 
 
 def _rules(source: _Files, rulesets: Mapping[str, Ruleset]) -> list[Rule]:
     rules: list[Rule] = []
+    earlier = {rule.id: rule for rule in source.before.rules} if source.before is not None else {}
     for path, found in source.matching(_RULE):
-        rule, faults = read_rule(source.json(path), f"rules/{path}")
+        held = earlier.get(f"{found['ruleset']}.{found['name']}") if source.known(path) is not None else None
+        rule, faults = (held, []) if held is not None else read_rule(source.json(path), f"rules/{path}")
         source.errors += faults
         wanted = f"{found['ruleset']}.{found['name']}"
         if found["ruleset"] not in rulesets:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -286,24 +286,53 @@ class Snapshot:
         return {rule.official_code: rule.id for rule in self.rules.values() if rule.official_code}
 
 
+def _no_rest() -> None:
+    return None
+
+
+def _same_drugs(before: Snapshot, tables: Mapping[str, Table]) -> bool:
+    """Say whether the dictionary would be the same: all its tables are called ``drug_…``."""
+    names = {name for name in (*tables, *before.tables) if name.startswith("drug_")}
+    return all(tables.get(name) is before.tables.get(name) for name in names)
+
+
+def _same(before: Snapshot, tables: Mapping[str, Table], parameters: Mapping[str, Parameter]) -> bool:
+    """Say whether these are the very tables and parameters of a snapshot."""
+    return (
+        tables.keys() == before.tables.keys()
+        and parameters.keys() == before.parameters.keys()
+        and all(tables[name] is table for name, table in before.tables.items())
+        and all(parameters[name] is parameter for name, parameter in before.parameters.items())
+    )
+
+
 def build_snapshot(
     release: str,
     rules: Iterable[Rule],
     tables: Mapping[str, Table],
     parameters: Mapping[str, Parameter],
+    before: Snapshot | None = None,
+    rest: Callable[[], None] = _no_rest,
 ) -> tuple[Snapshot, list[RuleError]]:
     """Compile every rule that is shadow or active; a rule that cannot run becomes a fault of the snapshot.
 
     Returns the snapshot and all faults; a release with faults must not get in force, and a snapshot that has
-    one answers *not checked* for it.
+    one answers *not checked* for it. Where the tables and parameters are the very ones of ``before``, so are
+    the checks of rules that did not change. ``rest`` is called between rules.
     """
-    drugs = Dictionary(tables)
+    drugs = before.drugs if before is not None and _same_drugs(before, tables) else Dictionary(tables)
+    reusable = before.checks if before is not None and _same(before, tables, parameters) else {}
     checks: list[Check] = []
     errors: list[RuleError] = []
     faults: dict[str, str] = {}
     kept = tuple(rules)
     for rule in kept:
-        check, found = compile_check(rule, tables, parameters, drugs)
+        rest()
+        check = reusable.get(rule.id)
+        found: list[RuleError] = []
+        # A check carries its number, so it serves both snapshots only where it has the same in both.
+        if check is None or check.rule is not rule or check.number != len(checks):
+            check, found = compile_check(rule, tables, parameters, drugs)
         errors += found
         if check is None:
             faults[rule.id] = str(found[0]) if found else "could not be compiled"

@@ -525,6 +525,38 @@ def test_a_release_arrives_by_the_next_look_while_redis_is_down(
         follower.close()
 
 
+def test_what_did_not_change_is_taken_over_and_what_changed_is_not(embedded: Site) -> None:
+    embedded.publish()
+    follower = embedded.follower()
+    follower.look()
+    first = follower.now()
+    embedded.folder.say("newly")
+    embedded.publish()
+    follower.look()
+    second = follower.now()
+    assert first is not None
+    assert second is not None
+    assert second.tables["demo_limits"] is first.tables["demo_limits"]
+    assert second.drugs is first.drugs
+    assert second.checks["demo.sex_limit"] is not first.checks["demo.sex_limit"]
+    embedded.folder.replace(embedded.folder.TABLE, "beta,male", "gamma,male")
+    embedded.publish()
+    follower.look()
+    third = follower.now()
+    assert third is not None
+    assert third.tables["demo_limits"] is not second.tables["demo_limits"]
+    assert third.rules["demo.sex_limit"] is second.rules["demo.sex_limit"]
+    assert third.checks["demo.sex_limit"] is not second.checks["demo.sex_limit"]
+    assert says(follower) == "alpha newly is for female patients"
+    embedded.folder.replace("parameters/demo_age_years.yaml", "value: 14", "value: 90")
+    embedded.folder.replace(embedded.folder.CASES, "1980-05-01", "1920-05-01")
+    assert embedded.publish()
+    follower.look()
+    fourth = follower.now()
+    assert fourth is not None
+    assert evaluate(fourth, MAN, AT, Stage.ORDER_SIGN).findings == ()
+
+
 def test_reloads_do_not_pile_up_old_releases(embedded: Site) -> None:
     import gc
     import weakref
