@@ -22,7 +22,7 @@ from fastapi.security.base import SecurityBase
 from adapters.identity import jws
 from adapters.identity.refusal import TokenRefused
 from adapters.identity.tokens import AccessTokens, CdsTokens, issuer_of
-from api.problems import Problem
+from api.problems import PROBLEM, Problem
 from engine.access import (
     ADMINISTRATORS,
     Caller,
@@ -60,6 +60,11 @@ DEMO: Final = Caller(
 )
 """Who calls without a token in demo mode."""
 
+_REFUSALS: Final = {
+    "401": "No token that counts",
+    "403": "Not the caller's to do",
+    "503": "Who calls cannot be established now",
+}
 _GLASS_HELPS: Final = frozenset({Resource.DECISION, Resource.PRESCRIPTION})
 
 
@@ -205,6 +210,8 @@ class _Needs(SecurityBase):
 
     async def __call__(self, request: Request) -> None:
         access: Access = request.app.state.access
+        if request.method == "OPTIONS":  # says what one may ask, and nothing else
+            return
         if (
             self.demo
             and not access.enforced
@@ -253,3 +260,18 @@ def install(app: FastAPI, access: Access) -> None:
     """Give the application its doorkeeper."""
     app.state.access = access
     app.add_exception_handler(AccessRefused, _refuse)
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        """Describe the routes, and how those that need a permission refuse."""
+        fresh = app.openapi_schema is None
+        told = describe()
+        if fresh:
+            for operations in told["paths"].values():
+                for operation in operations.values():
+                    if operation.get("security"):
+                        for status, what in _REFUSALS.items():
+                            operation["responses"].setdefault(status, {"description": what, **PROBLEM})
+        return told
+
+    app.openapi = openapi  # type: ignore[method-assign]

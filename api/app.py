@@ -17,9 +17,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from adapters.emr.client import FhirReader
 from api import cds_hooks, decisions, health, nhsa
+from api.access import requires
 from api.guard import ensure_ours
 from api.settings import Settings, read_settings
 from api.wire import build_worker
+from engine.access import Resource, Verb
 
 __all__ = ["build_app", "create_app"]
 
@@ -59,7 +61,9 @@ def build_app(settings: Settings) -> FastAPI:
         sys.setswitchinterval(_SWITCH_SECONDS)
         # The socket is open already: who calls meanwhile waits instead of being answered without rules.
         await asyncio.to_thread(worker.follower.start, settings.first_release_seconds)
+        housekeeping = asyncio.create_task(worker.identity.keep_house())
         yield
+        housekeeping.cancel()
         await worker.close()
         await reader.aclose()
 
@@ -69,11 +73,21 @@ def build_app(settings: Settings) -> FastAPI:
         summary="Checks clinical and billing actions against rulesets that experts change while it runs.",
         lifespan=lifespan,
         redoc_url=None,
+        # What the service can do is told to those who know the way in.
+        docs_url=None if settings.identity.production else "/docs",
+        openapi_url=None if settings.identity.production else "/openapi.json",
     )
     app.state.worker = worker
-    app.include_router(cds_hooks.router(worker.service, settings.record, reader, worker.clock))
-    app.include_router(nhsa.router(worker.service, settings.insurance, worker.clock))
-    app.include_router(decisions.router(worker.service, worker.log, worker.clock))
+    worker.identity.install(app)
+    app.include_router(
+        cds_hooks.router(worker.service, settings.record, reader, worker.clock),
+        dependencies=[requires(Verb.CHECK, Resource.ORDER, demo=True)],
+    )
+    app.include_router(
+        nhsa.router(worker.service, settings.insurance, worker.clock),
+        dependencies=[requires(Verb.CHECK, Resource.BILL, demo=True)],
+    )
+    app.include_router(decisions.router(worker.service, worker.log, worker.clock, settings.identity.site))
     app.include_router(
         health.router(worker.follower, worker.log, worker.metrics, worker.engine, worker.clock)
     )

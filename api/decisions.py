@@ -8,8 +8,10 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from adapters.store.decisions import StoredDecisions
+from api.access import requires, sees
 from api.deciding import DecisionService
 from api.problems import PROBLEM, problem
+from engine.access import Place, Resource, Verb
 from engine.decision import Decision, Stage
 from engine.errors import NotReady, NotRecorded, ReusedKey
 from engine.explain import explain
@@ -96,8 +98,11 @@ def _render(decision: Decision, decision_id: str, recorded: bool) -> tuple[bytes
     return msgspec.json.encode(body), ()
 
 
-def router(service: DecisionService, log: StoredDecisions, clock: Clock) -> APIRouter:
-    """Return ``POST /decisions``, ``POST /decisions/explain`` and ``GET /decisions/{id}``."""
+def router(service: DecisionService, log: StoredDecisions, clock: Clock, site: str = "") -> APIRouter:
+    """Return ``POST /decisions``, ``POST /decisions/explain`` and ``GET /decisions/{id}``.
+
+    ``site`` is that of every decision of this service; its department is not recorded.
+    """
     routes = APIRouter(prefix="/decisions", tags=["decisions"])
     asked = msgspec.json.Decoder(Asked)
     asked_why = msgspec.json.Decoder(AskedWhy)
@@ -110,6 +115,7 @@ def router(service: DecisionService, log: StoredDecisions, clock: Clock) -> APIR
     @routes.post(
         "",
         summary="Check facts",
+        dependencies=[requires(Verb.CHECK, Resource.FACTS, demo=True)],
         responses={409: {"description": "Idempotency-Key of another request", **PROBLEM}, **refusals},
         openapi_extra=_takes(_SCHEMA, key=True),
     )
@@ -144,6 +150,7 @@ def router(service: DecisionService, log: StoredDecisions, clock: Clock) -> APIR
     @routes.post(
         "/explain",
         summary="Why a rule fired, was silent or could not be checked",
+        dependencies=[requires(Verb.CHECK, Resource.FACTS, demo=True)],
         responses={404: {"description": "No such rule in force", **PROBLEM}, **refusals},
         openapi_extra=_takes(_EXPLAIN_SCHEMA),
     )
@@ -167,17 +174,18 @@ def router(service: DecisionService, log: StoredDecisions, clock: Clock) -> APIR
     @routes.get(
         "/{decision_id}",
         summary="A decision as it was recorded",
+        dependencies=[requires(Verb.READ, Resource.DECISION, demo=True)],
         responses={
             404: {"description": "No such decision", **PROBLEM},
             503: {"description": "The decision log cannot be read", **PROBLEM},
         },
     )
-    async def read_back(decision_id: str) -> Response:
+    async def read_back(decision_id: str, request: Request) -> Response:
         try:
             entry = await log.get(decision_id)
         except NotRecorded as error:
             return problem(503, "The decision log cannot be read", str(error))
-        if entry is None:
+        if entry is None or not sees(request, Verb.READ, Resource.DECISION, Place(site)):
             return problem(404, "No such decision")
         body = {
             "id": entry.id,

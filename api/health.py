@@ -11,8 +11,10 @@ from fastapi import APIRouter, Response
 
 from adapters.store import releases as store
 from adapters.store.decisions import StoredDecisions
+from api.access import PUBLIC, requires
 from api.metrics import Metrics
 from api.rollout import Follower
+from engine.access import Resource, Verb
 from engine.ports import Clock
 
 __all__ = ["router"]
@@ -81,20 +83,31 @@ def router(
             rules=len(snapshot.rules) if snapshot else 0,
         )
 
-    @routes.get("/live", summary="The process answers", responses={200: {"description": "Alive"}})
+    @routes.get(
+        "/live",
+        summary="The process answers",
+        responses={200: {"description": "Alive"}},
+        openapi_extra=PUBLIC,
+    )
     def live() -> dict[str, bool]:
         return {"alive": True}
 
     @routes.get(
         "/ready",
         summary="A release is in force and decisions are recorded",
+        openapi_extra=PUBLIC,
         responses={200: {"description": "Ready"}, 503: {"description": "Not ready, with the reason"}},
     )
     def ready() -> Response:
         body = readiness()
         return _json(body, 200 if body.ready else 503)
 
-    @routes.get("/metrics", summary="Prometheus metrics of this worker", response_class=Response)
+    @routes.get(
+        "/metrics",
+        summary="Prometheus metrics of this worker",
+        dependencies=[requires(Verb.READ, Resource.OPERATION, demo=True)],
+        response_class=Response,
+    )
     def metrics_text() -> Response:
         readiness()
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
@@ -102,6 +115,7 @@ def router(
     @routes.get(
         "/releases/status",
         summary="What each worker runs, what is announced, what was refused",
+        dependencies=[requires(Verb.READ, Resource.OPERATION, demo=True)],
         responses={503: {"description": "The database does not answer"}},
     )
     def status() -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,14 @@ from engine.access import SCOPES, Role
 from engine.identity import Client, Happening, Seal, Watch
 from engine.ports import Clock
 
-__all__ = ["Identity", "build_identity", "log_happening", "make_demo_accounts", "make_editor_client"]
+__all__ = [
+    "Identity",
+    "build_identity",
+    "log_happening",
+    "make_demo_accounts",
+    "make_editor_client",
+    "prepare",
+]
 
 _LOG: Final = logging.getLogger("ruleward.identity")
 DEMO_CLIENT: Final = "demo-his"
@@ -95,6 +103,15 @@ class Identity:
         install(app, self.access)
         for routes in self.routers():
             app.include_router(routes)
+
+    async def keep_house(self) -> None:
+        """Delete what has expired, once an hour, until cancelled."""
+        while True:
+            await asyncio.sleep(3600.0)
+            try:
+                await asyncio.to_thread(self.store.forget, self.provider.now())
+            except sa.exc.SQLAlchemyError as error:
+                _LOG.warning("expired tokens stay for another hour: %s", type(error).__name__)
 
 
 def build_identity(settings: Settings, engine: sa.Engine, clock: Clock, data: Path) -> Identity:
@@ -180,6 +197,18 @@ def make_demo_accounts(identity: Identity, clock: Clock) -> tuple[str, ...]:
     lines.append(f"  an adapter's account {DEMO_CLIENT}: {secret}")
     lines.append(f"  sign in at {settings.base_url}/sign-in")
     return tuple(lines)
+
+
+def prepare(settings: Settings, engine: sa.Engine, clock: Clock, data: Path) -> tuple[str, ...]:
+    """See to what identity needs before the first request; returns lines for the terminal.
+
+    Raises ``sqlalchemy.exc.SQLAlchemyError`` while the database is away.
+    """
+    # A demo's passwords are random, so that a cheap hash will do, and the start is quick.
+    cheap = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+    identity = Identity(settings, engine, clock, data, hasher=None if settings.production else cheap)
+    make_editor_client(identity)
+    return () if settings.production else make_demo_accounts(identity, clock)
 
 
 def make_editor_client(identity: Identity) -> None:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import logging
 import logging.config
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 import uvicorn
 
+from adapters.store.database import StoreError, open_database, upgrade
 from api.guard import ensure_ours
-from api.settings import read_settings
+from api.identity import prepare
+from api.settings import Settings, read_settings
 from api.supervise import Supervisor, listen
-from api.wire import build_publisher
+from api.wire import build_publisher, clock_in
 
 __all__ = ["serve"]
 
 _LOG = logging.getLogger("ruleward.supervisor")
 _GRACE_SECONDS = 20
+_AGAIN_SECONDS = 2.0
 _LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -39,6 +45,8 @@ def serve(
     A worker that dies is replaced. Returns the exit code.
     """
     ensure_ours()
+    if (os.environ.get("RULEWARD_MODE") or "demo") == "demo":
+        os.environ.setdefault("RULEWARD_BASE_URL", f"http://localhost:{port}")  # workers read it as well
     settings = read_settings(os.environ, shipped_rules)
     logging.config.dictConfig(_LOGGING)
     config = uvicorn.Config(
@@ -53,9 +61,26 @@ def serve(
     publisher = build_publisher(settings)
     supervisor = Supervisor(config, sockets, _GRACE_SECONDS + 5)
     publisher.start()
+    threading.Thread(target=_prepare_identity, args=(settings,), name="identity", daemon=True).start()
     _LOG.info("listening on %s port %d", host, sockets[0].getsockname()[1])
     try:
         supervisor.run()
     finally:
         publisher.stop()
     return 0
+
+
+def _prepare_identity(settings: Settings) -> None:
+    """Make what identity needs as soon as the database has its tables; tell demo accounts on the terminal."""
+    engine = open_database(settings.database_url, patience=settings.patience)
+    lines: tuple[str, ...] | None = None
+    while lines is None:
+        try:
+            upgrade(engine)
+            lines = prepare(settings.identity, engine, clock_in(settings.zone), settings.data)
+        except (sa.exc.SQLAlchemyError, StoreError, OSError) as error:
+            _LOG.warning("accounts cannot be prepared yet: %s", type(error).__name__)
+            time.sleep(_AGAIN_SECONDS)
+    engine.dispose()
+    # To the terminal and not to the log, which is kept: these lines hold passwords.
+    print("\n".join(lines), flush=True)

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from adapters.emr.settings import Settings as RecordSettings
+from adapters.identity import settings as identity
 from adapters.insurance import settings as insurance
 
 __all__ = ["Settings", "read_settings"]
@@ -38,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     record: RecordSettings
     insurance: insurance.Settings
+    identity: identity.Settings = msgspec.field(default_factory=identity.Settings)
 
 
 def read_settings(environment: Mapping[str, str], shipped_rules: Path) -> Settings:
@@ -61,6 +63,7 @@ def read_settings(environment: Mapping[str, str], shipped_rules: Path) -> Settin
         first_release_seconds=_seconds(environment, "RULEWARD_FIRST_RELEASE", 10.0),
         record=RecordSettings(fhir_servers=_listed(environment, "RULEWARD_FHIR_SERVERS")),
         insurance=insurance.read(environment),
+        identity=identity.read(environment),
     )
 
 

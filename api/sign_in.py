@@ -167,7 +167,23 @@ def router(sign_in: SignIn, provider: Provider, revoked: Callable[[], None]) -> 
     return routes
 
 
-_PAGE: Final[dict[str, Any]] = {"response_class": Response, "openapi_extra": PUBLIC}
+_PAGE: Final[dict[str, Any]] = {
+    "response_class": Response,
+    "openapi_extra": PUBLIC,
+    "responses": {
+        200: {"description": "The page"},
+        303: {"description": "Go on there"},
+        401: {"description": "Not accepted"},
+        403: {"description": "The form is not of a page of ours"},
+        422: {"description": "The page, with what is wrong"},
+    },
+}
+_ENDPOINT: Final[dict[int | str, dict[str, Any]]] = {
+    302: {"description": "Back to the application"},
+    303: {"description": "Go on there"},
+    400: {"description": "The request is faulty"},
+    401: {"description": "The client is not known"},
+}
 
 
 def _sign_in_pages(routes: APIRouter, pages: _Pages, sign_in: SignIn) -> None:
@@ -370,7 +386,7 @@ def _end(standing: Standing, sign_in: SignIn, provider: Provider, revoked: Calla
 def _endpoints(
     routes: APIRouter, pages: _Pages, provider: Provider, sign_in: SignIn, revoked: Callable[[], None]
 ) -> None:
-    public: dict[str, Any] = {"openapi_extra": PUBLIC, "response_class": Response}
+    public: dict[str, Any] = {"openapi_extra": PUBLIC, "response_class": Response, "responses": _ENDPOINT}
 
     @routes.get("/.well-known/openid-configuration", summary="What the provider can do", **public)
     def describe() -> Response:
@@ -410,6 +426,7 @@ def _endpoints(
         PATHS["userinfo_endpoint"],
         summary="Who the token's owner is",
         dependencies=[requires(Verb.USE, Resource.SELF)],
+        responses={404: {"description": "No such account"}},
         response_class=Response,
     )
     def userinfo(request: Request) -> Response:

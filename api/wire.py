@@ -13,6 +13,7 @@ from adapters.releases.announcer import Bell
 from adapters.store.database import open_database
 from adapters.store.decisions import StoredDecisions, writing_connection
 from api.deciding import DecisionService
+from api.identity import Identity
 from api.metrics import Metrics
 from api.publishing import Publisher
 from api.rollout import Follower
@@ -42,6 +43,7 @@ class Worker:
         self.follower = Follower(
             self.engine, self.bell, sm3, self.clock, settings.data, settings.poll_seconds
         )
+        self.identity = Identity(settings.identity, self.engine, self.clock, settings.data)
         self.service = DecisionService(self.follower, self.log, sm3, self.clock, self.metrics)
 
     async def close(self) -> None:

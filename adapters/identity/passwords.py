@@ -38,7 +38,7 @@ class Passwords:
     def __init__(self, hasher: argon2.PasswordHasher | None = None) -> None:
         self._hasher = argon2.PasswordHasher() if hasher is None else hasher
         self._turn = threading.Semaphore(_AT_ONCE)
-        self._nobody = self._hasher.hash("nobody's")
+        self._nobody = ""
 
     def hash(self, password: str) -> str:
         """Return the hash with its salt and its cost."""
@@ -50,6 +50,7 @@ class Passwords:
         if len(password) > _LONGEST:
             return False
         with self._turn:
+            self._nobody = self._nobody or self._hasher.hash("nobody's")
             try:
                 self._hasher.verify(hashed or self._nobody, password)
             except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):

@@ -19,6 +19,7 @@ import pyotp
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI, Request, Response
+from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from joserfc import jwk, jwt
 
@@ -908,3 +909,46 @@ def test_settings_are_demo_unless_said(tmp_path: Path) -> None:
 
 def test_permissions_are_written_verb_and_resource() -> None:
     assert str(Permission(Verb.READ, Resource.DECISION)) == "read:decision"
+
+
+# The whole service
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> FastAPI:
+    from api.app import build_app
+    from api.settings import read_settings
+
+    environment = {"RULEWARD_DATA": str(tmp_path), "RULEWARD_MODE": "production", "RULEWARD_BASE_URL": BASE}
+    return build_app(read_settings(environment, tmp_path / "rules"))
+
+
+def test_every_route_of_the_service_declares_its_permission_or_that_it_is_public(whole: FastAPI) -> None:
+    stated = operations(whole)
+    assert [where for where, permissions in stated.items() if permissions is None] == []
+    public = {path for (_, path), permissions in stated.items() if permissions == []}
+    assert public <= {
+        "/live", "/ready", "/sign-in", "/sign-in/code", "/sign-in/passkey", "/sign-in/passkey/options",
+        "/sign-in/passkey.js", "/sign-in/style.css", "/sign-out", "/account", "/account/passkey",
+        "/account/passkey/options", "/account/second-factor", "/account/one-time", "/account/password",
+        "/oauth/authorize", "/oauth/token", "/oauth/revoke", "/oauth/jwks.json", "/oauth/logout",
+        "/.well-known/openid-configuration",
+    }  # fmt: skip
+
+
+def test_no_route_answers_without_standing_in_the_description(whole: FastAPI) -> None:
+    described = {(method, path) for method, path in operations(whole)}
+    for context in iter_route_contexts(whole.routes):
+        for method in set(context.methods or ()) - {"HEAD", "OPTIONS"}:
+            assert (method.lower(), context.path) in described, context.path
+
+
+def test_nobody_without_a_token_gets_anything_in_production(whole: FastAPI) -> None:
+    browser = TestClient(whole, base_url=BASE)
+    for (method, path), permissions in operations(whole).items():
+        if permissions:
+            answer = browser.request(method, re.sub(r"\{[^}]+\}", "x", path))
+            assert answer.status_code == 401, (method, path)
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert browser.get("/openapi.json").status_code == 404
+    assert browser.get("/docs").status_code == 404
