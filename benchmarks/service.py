@@ -1,8 +1,8 @@
-"""Order-sign over HTTP, ten orders, decision durable before the answer, beside an echo route of the same app.
+"""Order-sign over HTTP, ten orders, decision durable before the answer, beside an echo route of the app.
 
-Two workers, one SQLite file (or ``--database-url``). Load comes from ``wrk`` on the same machine; each request
-has a ``hookInstance`` of its own. At full rate 16 connections send without pause; at half rate 32 connections
-rest between requests so that half of the peak comes in, at random moments.
+Two workers, one SQLite file (or ``--database-url``). Load comes from ``wrk`` on the same machine; each
+request has a ``hookInstance`` of its own. At full rate 16 connections send without pause; at half rate 32
+connections rest between requests so that half of the peak comes in, at random moments.
 """
 
 from __future__ import annotations
