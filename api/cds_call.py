@@ -11,6 +11,7 @@ import msgspec
 from adapters.emr.action import Action
 from api.card_text import Language
 from api.prefetch import SERVICES, CdsService
+from api.problems import told
 from engine.ports import FeedbackEntry
 
 __all__ = ["Call", "Refused", "action_of", "language_of", "read_call", "read_feedback", "service_of"]
@@ -50,7 +51,6 @@ class Call(msgspec.Struct, rename="camel"):
 
 
 _CALL = msgspec.json.Decoder(Call)
-_PATH = re.compile(r" - at `(.*)`\Z")
 _TYPED_ID = re.compile(r"[A-Za-z]+/[^/\s]{1,200}\Z")
 _BEARER = re.compile(r"[\x21-\x7e]{1,16384}\Z")
 
@@ -62,9 +62,8 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        said = str(error)
-        place = _PATH.search(said)
-        raise Refused(400, place.group(1) if place else "$", _PATH.sub("", said)) from None
+        what, path = told(error)
+        raise Refused(400, path, what) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(400, "$", f"is not JSON: {error}") from None
     except RecursionError:
@@ -75,7 +74,7 @@ def read_call(body: bytes, service: CdsService) -> Call:
     """Return the call; raises :class:`Refused` with 400 for a fault and 422 for another service's hook."""
     call = _decode(_CALL, body)
     if call.hook != service.hook:
-        raise Refused(422, "$.hook", f"is {call.hook[:60]!r}, but this service answers {service.hook}")
+        raise Refused(422, "$.hook", f"is another hook; this service answers {service.hook}")
     if not call.hook_instance or len(call.hook_instance) > 200:
         raise Refused(400, "$.hookInstance", "is empty or longer than 200 characters")
     authorization = call.fhir_authorization
@@ -275,5 +274,5 @@ def service_of(service_id: str) -> CdsService:
     """Return the service of this id; raises :class:`Refused` with 404."""
     service = SERVICES.get(service_id)
     if service is None:
-        raise Refused(404, "$", f"there is no service {service_id[:80]!r}; GET /cds-services lists them")
+        raise Refused(404, "$", "there is no such service; GET /cds-services lists them")
     return service

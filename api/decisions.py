@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from adapters.store.decisions import StoredDecisions
 from api.access import requires, sees
 from api.deciding import DecisionService
-from api.problems import PROBLEM, problem
+from api.problems import PROBLEM, problem, told
 from engine.access import Place, Resource, Verb
 from engine.decision import Decision, Stage
 from engine.errors import NotReady, NotRecorded, ReusedKey
@@ -79,8 +79,7 @@ async def _read(request: Request, decoder: msgspec.json.Decoder[T]) -> tuple[T, 
     except RecursionError:
         return problem(400, "Unreadable body", "Nested too deeply.", "$")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        what, _, path = str(error).partition(" - at ")
-        return problem(400, "Unreadable body", what, path.strip("`") or "$")
+        return problem(400, "Unreadable body", *told(error))
 
 
 def _render(decision: Decision, decision_id: str, recorded: bool) -> tuple[bytes, tuple[str, ...]]:
@@ -164,9 +163,7 @@ def router(service: DecisionService, log: StoredDecisions, clock: Clock, site: s
         except NotReady as error:
             return problem(503, "Not ready", f"{error}.")
         if wanted.rule not in snapshot.checks:
-            return problem(
-                404, "No such rule in force", f"{wanted.rule[:200]} is not in the release.", "$.rule"
-            )
+            return problem(404, "No such rule in force", "It is not in the release.", "$.rule")
         told = explain(snapshot, wanted.facts, clock(), wanted.rule)
         body = {"rule": wanted.rule, "release": snapshot.release, "explanations": told}
         return Response(msgspec.json.encode(body), media_type="application/json")

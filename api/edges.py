@@ -166,7 +166,7 @@ class Edges:
             return
         answer = _Answer(scope, send, self._settings)
         try:
-            upload = self._inspect(scope, receive)
+            upload = answer.upload = self._inspect(scope, receive)
             if self._limiter is not None and scope["path"] not in _EXEMPT:
                 client = scope["client"]
                 if not await self._limiter.admit(client[0] if client else ""):
@@ -218,15 +218,15 @@ class Edges:
 class _Upload:
     """Receive a body that is neither too large nor too slow."""
 
-    __slots__ = ("_done", "_due", "_left", "_receive", "_seconds")
+    __slots__ = ("_due", "_left", "_receive", "_seconds", "done")
 
     def __init__(self, receive: Receive, largest: int, seconds: float) -> None:
         self._receive, self._left, self._seconds = receive, largest, seconds
         self._due = 0.0
-        self._done = False
+        self.done = False
 
     async def __call__(self) -> Message:
-        if self._done:  # only a disconnect can follow, whenever it comes
+        if self.done:  # only a disconnect can follow, whenever it comes
             return await self._receive()
         if not self._due:
             self._due = asyncio.get_running_loop().time() + self._seconds
@@ -238,18 +238,19 @@ class _Upload:
         self._left -= len(message.get("body", b""))
         if self._left < 0:
             raise _Refusal(413, "Body too large")
-        self._done = not message.get("more_body", False)
+        self.done = not message.get("more_body", False)
         return message
 
 
 class _Answer:
     """Send an answer with the headers that every answer has, or a refusal if none has begun."""
 
-    __slots__ = ("_begun", "_scope", "_send", "_settings", "held_back")
+    __slots__ = ("_begun", "_scope", "_send", "_settings", "held_back", "upload")
 
     def __init__(self, scope: Scope, send: Send, settings: EdgeSettings) -> None:
         self._scope, self._send, self._settings = scope, send, settings
         self._begun = self.held_back = False
+        self.upload: _Upload | None = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -271,8 +272,9 @@ class _Answer:
         headers = [
             (b"content-type", b"application/problem+json"),
             (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),  # the rest of what was sent is not read
         ]
+        if self.upload is None:
+            headers.append((b"connection", b"close"))
         if refusal.status == 429:
             headers.append((b"retry-after", b"1"))
         await self._send(
@@ -295,6 +297,8 @@ class _Answer:
                 continue
             theirs.append((name, value))
         theirs += _PLAIN
+        if self.upload is not None and not self.upload.done:
+            theirs.append((b"connection", b"close"))  # or the rest of the body would be taken, without end
         if not policy:
             theirs.append(self._policy(page))
         if not cached:

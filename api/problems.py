@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 from fastapi import Response
 
-__all__ = ["PROBLEM", "Problem", "problem"]
+__all__ = ["PROBLEM", "Problem", "problem", "told"]
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
@@ -36,6 +38,19 @@ PROBLEM = {
     }
 }
 """For ``responses`` of a route in the OpenAPI."""
+
+
+_VALUE = re.compile(r"(unknown field|Invalid enum value|Invalid value) .*", re.DOTALL)
+_PLACE = re.compile(r"\$(?:\.\w+|\[\d*\.*\])*")
+
+
+def told(error: Exception) -> tuple[str, str]:
+    """Return what msgspec found and where, without what was sent: it may be a name."""
+    what, _, place = str(error).rpartition(" - at `")
+    place = place.removesuffix("`")
+    if not what or not _PLACE.fullmatch(place):
+        what, place = str(error), "$"
+    return _VALUE.sub(r"\1", what), place
 
 
 def problem(status: int, title: str, detail: str = "", path: str = "") -> Response:
