@@ -31,7 +31,7 @@ def site(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in {
         "RULEWARD_DATA": str(tmp_path / "var"),
         "RULEWARD_DATABASE_URL": url,
-        "RULEWARD_MODE": "production",
+        "RULEWARD_MODE": "demo",
         "RULEWARD_KEY_PASSPHRASE": "correct horse battery",
     }.items():
         monkeypatch.setenv(name, value)
