@@ -118,19 +118,26 @@ def insert(table: Table, rows: int, mark: str) -> str:
     """
     columns = _COLUMNS[table]
     one = f"({', '.join([mark] * len(columns))})"
+    conflict = f" ON CONFLICT ({_list(_UNIQUE[table])}) DO NOTHING"
+    if table is decision and mark == "%s":
+        conflict = ""  # PostgreSQL keeps the keys of partitioned decisions apart, and a trigger asks them
     return (
-        f"INSERT INTO {_quoted(table.name)} ({_list(columns)}) VALUES {', '.join([one] * rows)}"
-        f" ON CONFLICT ({_list(_UNIQUE[table])}) DO NOTHING RETURNING {_list(_TELLING[table])}"
+        f"INSERT INTO {_quoted(table.name)} ({_list(columns)}) VALUES {', '.join([one] * rows)}{conflict}"
+        f" RETURNING {_list(_TELLING[table])}"
     )
 
 
 @cache
 def select_by_key(keys: int, mark: str) -> str:
     """Spell the SELECT that reads back what stands under some keys."""
-    return (
-        f"SELECT {_list(('key', 'id', 'request_digest', 'answer', 'seal_key'))} FROM {_quoted(decision.name)}"
-        f" WHERE {_quoted('key')} IN ({', '.join([mark] * keys)})"
+    columns = ", ".join(
+        f"d.{_quoted(name)}" for name in ("key", "id", "request_digest", "answer", "seal_key")
     )
+    marks = ", ".join([mark] * keys)
+    if mark == "%s":  # PostgreSQL: the key leads to id and time, and these to the one partition
+        source = "decision_key k JOIN decision d ON d.id = k.id AND d.at = k.at"
+        return f"SELECT {columns} FROM {source} WHERE k.key IN ({marks})"
+    return f"SELECT {columns} FROM decision d WHERE d.key IN ({marks})"
 
 
 def _quoted(name: str) -> str:

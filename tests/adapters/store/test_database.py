@@ -13,13 +13,15 @@ from sqlalchemy.engine import Engine
 
 from adapters.store.database import StoreError, downgrade, open_database, upgrade
 from adapters.store.decisions import StoredDecisions, get_decision, writing_connection
+from adapters.store.months import compared
 from adapters.store.tables import METADATA
 from engine.ports import Entry
 
 
 def test_the_migrations_make_exactly_the_tables_that_the_code_names(database: Engine) -> None:
     with database.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        context = MigrationContext.configure(connection, opts={"include_object": compared})
+        assert compare_metadata(context, METADATA) == []
 
 
 async def test_what_is_stored_survives_a_second_upgrade_and_goes_with_a_downgrade(
