@@ -11,13 +11,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.check import Check, matches
+from engine.check import Check
 from engine.compile.scope import AT, ENVIRONMENT, FACTS, FIRST, MEMO, PATIENT, ROW, SECOND, VISIT, Env
 from engine.decision import LEVELS, Decision, Finding, NotChecked, Stage, Subject, Words
 from engine.derive import complete
 from engine.facts import Facts
+from engine.keys import matches
 from engine.knowledge import Row
-from engine.snapshot import CLOSED, OPEN, UNSET, UNSURE, Always, Entry, Index, Pairs, Snapshot
+from engine.plan import Always, Entry, Index, Pairs
+from engine.snapshot import CLOSED, OPEN, UNSET, UNSURE, Snapshot
 
 __all__ = ["evaluate"]
 

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.check import Check, compile_check, matches
+from engine.check import Check, compile_check
 from engine.compile.scope import AT, ENVIRONMENT, FACTS, FIRST, PATIENT, ROW, SECOND, VISIT, Env
 from engine.decision import Level, RowCited, Step, Subject, Words
 from engine.derive import complete
 from engine.facts import Facts
+from engine.keys import matches
 from engine.knowledge import Row, shown
 from engine.operators import OPERATORS
 from engine.rule import AnyOf, Leaf, Node, Not
