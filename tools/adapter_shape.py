@@ -12,8 +12,8 @@ from engine.facts import COLLECTIONS, SINGLES
 __all__ = ["INFRASTRUCTURE", "faults"]
 
 INFRASTRUCTURE: Final = frozenset({"store", "releases", "gm_crypto", "identity"})
-"""Folders under ``adapters/`` that speak to our own means (database, announcements, cryptography, identity), not
-to a system of the hospital: they have no manifest."""
+"""Folders under ``adapters/`` that speak to our own means (database, announcements, cryptography, identity),
+not to a system of the hospital: they have no manifest."""
 
 KEYS: Final = ("id", "title", "interface", "direction", "provides", "settings")
 PARTS: Final = {

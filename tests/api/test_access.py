@@ -8,6 +8,7 @@ import hashlib
 import html
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 import argon2
 import httpx
+import msgspec
 import pyotp
 import pytest
 import sqlalchemy as sa
@@ -23,7 +25,7 @@ from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 from joserfc import jwk, jwt
 
-from adapters.identity.settings import Settings, read
+from adapters.identity.settings import CdsTrust, Settings, read
 from adapters.store.database import open_database, upgrade, writing
 from api.access import requires, sees
 from api.accounts import NewAccount, account_of
@@ -59,12 +61,11 @@ PLACES = {
 class House:
     """A service with identity and a few routes of other nouns."""
 
-    def __init__(self, folder: Path, *, production: bool = True) -> None:
+    def __init__(self, folder: Path, tables: Path, *, production: bool = True) -> None:
         self.clock = SetClock()
         self.events: list[Happening] = []
-        url = f"sqlite:///{folder}/ruleward.db"
-        self.engine = open_database(url, patience=5.0)
-        upgrade(self.engine)
+        shutil.copy(tables, folder / "ruleward.db")
+        self.engine = open_database(f"sqlite:///{folder}/ruleward.db", patience=5.0)
         self.settings = Settings(production=production, base_url=BASE, site="east")
         self.identity = Identity(
             self.settings,
@@ -137,16 +138,26 @@ def _other_routes(app: FastAPI) -> None:
         return {"digest": digest}
 
 
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the tables once; each test takes a copy."""
+    path = tmp_path_factory.mktemp("tables") / "ruleward.db"
+    engine = open_database(f"sqlite:///{path}", patience=5.0)
+    upgrade(engine)
+    engine.dispose()
+    return path
+
+
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def house(tmp_path: Path, tables: Path) -> Iterator[House]:
+    made = House(tmp_path, tables)
     yield made
     made.engine.dispose()
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path, production=False)
+def demo(tmp_path: Path, tables: Path) -> Iterator[House]:
+    made = House(tmp_path, tables, production=False)
     yield made
     made.engine.dispose()
 
@@ -735,6 +746,57 @@ def test_demo_mode_answers_checks_without_a_token_and_guards_the_rest(demo: Hous
     assert browser.get("/decisions/d-icu", headers=bearer("x")).status_code == 401
     assert browser.get("/accounts").status_code == 401
     assert browser.post("/releases/x/approval").status_code == 401
+
+
+# CDS clients and a site's own provider, over HTTP
+
+
+@pytest.fixture
+def trusting(tmp_path: Path, tables: Path) -> Iterator[tuple[House, jwk.ECKey]]:
+    """Trust one CDS client and one provider, whose keys are pinned here."""
+    key = jwk.ECKey.generate_key("P-384", {"kid": "his-1"})
+    shown: dict[str, object] = {"keys": [key.as_dict(private=False)]}
+    made = House(tmp_path, tables)
+    settings = msgspec.structs.replace(
+        made.settings, cds_clients=(CdsTrust(iss="https://his.example", jwks=shown, site="east"),)
+    )
+    made.identity = Identity(settings, made.engine, made.clock, tmp_path, watch=made.events.append)
+    made.app = FastAPI()
+    made.identity.install(made.app)
+    _other_routes(made.app)
+    yield made, key
+    made.engine.dispose()
+
+
+def cds_token(house: House, key: jwk.ECKey, aud: str, **claims: object) -> str:
+    now = int(house.clock().timestamp())
+    told: dict[str, object] = {"iss": "https://his.example", "aud": aud, "iat": now, "exp": now + 300}
+    told |= {"jti": secrets.token_hex(8), **claims}
+    return jwt.encode({"alg": "ES384", "kid": "his-1", "typ": "JWT"}, told, key, ["ES384"])
+
+
+def test_a_cds_client_calls_with_a_token_for_the_very_endpoint_once(
+    trusting: tuple[House, jwk.ECKey],
+) -> None:
+    house, key = trusting
+    browser, path = house.browser(), "/cds-services/ruleward-order-sign"
+    token = cds_token(house, key, BASE + path)
+    assert browser.post(path, headers=bearer(token)).status_code == 200
+    replayed = browser.post(path, headers=bearer(token))
+    assert replayed.status_code == 401
+    assert "used before" in replayed.headers["www-authenticate"]
+    for wrong in (BASE, f"{BASE}/cds-services", f"{BASE}/cds-services/other", f"http://testserver{path}"):
+        assert browser.post(path, headers=bearer(cds_token(house, key, wrong))).status_code == 401
+    forged = {"Host": "evil.example", "X-Forwarded-Host": "evil.example"}
+    elsewhere = cds_token(house, key, f"https://evil.example{path}")
+    assert browser.post(path, headers=bearer(elsewhere) | forged).status_code == 401
+
+
+def test_a_cds_token_opens_nothing_but_cds_services(trusting: tuple[House, jwk.ECKey]) -> None:
+    house, key = trusting
+    token = cds_token(house, key, f"{BASE}/decisions/d-icu", sub="x", roles=["pharmacy_director"])
+    assert house.browser().get("/decisions/d-icu", headers=bearer(token)).status_code == 401
+    assert house.browser().get("/accounts", headers=bearer(token)).status_code == 401
 
 
 # Accounts, demo, emergency access
