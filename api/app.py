@@ -14,10 +14,12 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from adapters.emr.client import FhirReader
 from api import cds_hooks, decisions, health, nhsa
 from api.access import requires
+from api.edges import build_edges
 from api.guard import ensure_ours
 from api.settings import Settings, read_settings
 from api.wire import build_worker
@@ -28,13 +30,14 @@ __all__ = ["build_app", "create_app"]
 _SWITCH_SECONDS = 0.001
 
 
-def create_app() -> FastAPI:
-    """Build the service from the environment; uvicorn calls this in each worker."""
+def create_app() -> ASGIApp:
+    """Build the service from the environment, behind its edge; uvicorn calls this in each worker."""
     from rules import FOLDER
 
     ensure_ours()
     _end_with_the_supervisor()
-    return build_app(read_settings(os.environ, FOLDER))
+    settings = read_settings(os.environ, FOLDER)
+    return build_edges(build_app(settings), settings.edges)
 
 
 def _end_with_the_supervisor() -> None:
@@ -53,7 +56,7 @@ def build_app(settings: Settings) -> FastAPI:
     """Build the service from settings."""
     worker = build_worker(settings)
 
-    reader = FhirReader.over_http(settings.record)
+    reader = FhirReader.over_http(settings.record, worker.outside)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -89,7 +92,9 @@ def build_app(settings: Settings) -> FastAPI:
     )
     app.include_router(decisions.router(worker.service, worker.log, worker.clock, settings.identity.site))
     app.include_router(
-        health.router(worker.follower, worker.log, worker.metrics, worker.engine, worker.clock)
+        health.router(
+            worker.follower, worker.log, worker.metrics, worker.engine, worker.clock, worker.outside
+        )
     )
     if settings.cors_origins:
         app.add_middleware(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from adapters.gm_crypto.sm3 import sm3
 from adapters.releases.folder import read_folder
+from api.keys_cli import add_verbs as add_key_verbs
 from engine.cases import run_cases
 from engine.decision import Stage
 from engine.errors import RuleError, RuleWardError
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _rules_verbs(verbs)
     _serve_verb(verbs)
     _check_verb(verbs)
+    add_key_verbs(verbs)
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)
@@ -42,14 +44,21 @@ def _serve_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     verb.add_argument("--host", default="127.0.0.1")
     verb.add_argument("--port", type=int, default=8000)
     verb.add_argument("--workers", type=int, default=2)
+    verb.add_argument("--certificate", type=Path, help="PEM; with it, TLS 1.3 is spoken here and no HTTP")
+    verb.add_argument("--key", type=Path, help="PEM of the certificate's key")
+    verb.add_argument(
+        "--client-ca", type=Path, help="PEM; only clients with a certificate of it are answered"
+    )
     verb.set_defaults(run=_serve)
 
 
 def _serve(options: argparse.Namespace) -> int:
     from api.serve import serve
+    from api.tls import tls_options
     from rules import FOLDER
 
-    return serve(options.host, options.port, options.workers, FOLDER)
+    tls = tls_options(options.certificate, options.key, options.client_ca)
+    return serve(options.host, options.port, options.workers, FOLDER, tls=tls)
 
 
 def _check_verb(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

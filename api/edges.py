@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 from limits import RateLimitItem, parse
@@ -26,8 +27,9 @@ __all__ = ["EdgeSettings", "Edges", "Limiter", "RateLimiter", "build_edges", "re
 
 _LOG = logging.getLogger("ruleward.edges")
 _OUR_FAULT = ("Internal error", "It is in the log of the service.")
+_OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _EXEMPT = frozenset({"/live", "/ready"})
-"""Never limited by rate: who watches the service must see it under load."""
+"""Neither rate nor name is asked: who watches the service calls it by any address, and under load."""
 
 _PLAIN: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
@@ -81,8 +83,13 @@ class EdgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Mark every cookie ``Secure``; only a demo over plain HTTP may go without."""
 
 
-def read_edge_settings(environment: Mapping[str, str], *, demo: bool, redis_url: str | None) -> EdgeSettings:
-    """Return the settings; raises ``ValueError`` that names the variable and how to mend it."""
+def read_edge_settings(
+    environment: Mapping[str, str], *, demo: bool, base_url: str, redis_url: str | None
+) -> EdgeSettings:
+    """Return the settings; raises ``ValueError`` that names the variable and how to mend it.
+
+    In production the names default to that of ``base_url`` and this machine's own.
+    """
     rate = environment.get("RULEWARD_RATE", "")
     try:
         if rate:
@@ -92,6 +99,8 @@ def read_edge_settings(environment: Mapping[str, str], *, demo: bool, redis_url:
     hosts = tuple(
         part.strip().lower() for part in environment.get("RULEWARD_HOSTS", "").split(",") if part.strip()
     )
+    if not hosts and not demo:
+        hosts = tuple(filter(None, (urlsplit(base_url).hostname, *_OWN_NAMES)))
     return EdgeSettings(
         hosts=hosts,
         max_body=_whole(environment, "RULEWARD_MAX_BODY", 16 * 1024 * 1024),
@@ -199,7 +208,7 @@ class Edges:
                 chunked = True
         if size > settings.max_head or len(headers) > settings.max_headers:
             raise _Refusal(431, "Headers too large", f"At most {settings.max_head} bytes.")
-        if settings.hosts and not self._knows(host or b""):
+        if settings.hosts and scope["path"] not in _EXEMPT and not self._knows(host or b""):
             raise _Refusal(400, "Unknown host", "Not a name of this service.")
         if chunked:
             return _Upload(receive, settings.max_body, settings.upload_seconds)

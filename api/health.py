@@ -13,6 +13,7 @@ from adapters.store import releases as store
 from adapters.store.decisions import StoredDecisions
 from api.access import PUBLIC, requires
 from api.metrics import Metrics
+from api.outside import OutsideTransport
 from api.rollout import Follower
 from engine.access import Resource, Verb
 from engine.ports import Clock
@@ -41,6 +42,9 @@ class Readiness(msgspec.Struct, kw_only=True):
     refused: Refusal | None
     decision_log: str
     rules: int
+    outside: dict[str, str]
+    """Systems outside that were called: ``well``, or ``left alone`` while they fail. Checks that need them
+    say *not checked*; this worker stays ready."""
 
 
 def _json(body: Any, status: int = 200) -> Response:
@@ -48,7 +52,12 @@ def _json(body: Any, status: int = 200) -> Response:
 
 
 def router(
-    follower: Follower, log: StoredDecisions, metrics: Metrics, engine: sa.Engine, clock: Clock
+    follower: Follower,
+    log: StoredDecisions,
+    metrics: Metrics,
+    engine: sa.Engine,
+    clock: Clock,
+    outside: OutsideTransport,
 ) -> APIRouter:
     """Return ``/live``, ``/ready``, ``/metrics`` and ``/releases/status``."""
     routes = APIRouter(tags=["operations"])
@@ -68,6 +77,7 @@ def router(
         snapshot = follower.now()
         trouble = standing.trouble or log.trouble
         refused = refusal()
+        metrics.reaches(outside.states)
         metrics.stands(
             ready=snapshot is not None and not trouble, refused=refused is not None, release=standing.release,
             load_seconds=standing.load_seconds,
@@ -81,6 +91,7 @@ def router(
             refused=refused,
             decision_log=trouble or "well",
             rules=len(snapshot.rules) if snapshot else 0,
+            outside={origin: "left alone" if left else "well" for origin, left in outside.states.items()},
         )
 
     @routes.get(

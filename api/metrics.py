@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -57,6 +58,12 @@ class Metrics:
         self._load_seconds = Gauge(
             "ruleward_release_load_seconds", "Seconds that the last release took here", registry=self.registry
         )
+        self._outside = Gauge(
+            "ruleward_outside_left_alone",
+            "1 while a system outside fails and nothing is sent to it",
+            ("system",),
+            registry=self.registry,
+        )
         self._known: dict[tuple[str, ...], Any] = {}
 
     def decided(self, interface: str, decision: Decision, seconds: float, *, recorded: bool) -> None:
@@ -78,6 +85,11 @@ class Metrics:
         self._release.clear()
         if release:
             self._release.labels(release).set(1)
+
+    def reaches(self, outside: Mapping[str, bool]) -> None:
+        """Say which systems outside are left alone."""
+        for system, left_alone in outside.items():
+            self._outside.labels(system).set(left_alone)
 
     def text(self) -> bytes:
         """Return all of them in the text format."""

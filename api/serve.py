@@ -13,11 +13,14 @@ from typing import Any
 import sqlalchemy as sa
 import uvicorn
 
+from adapters.gm_crypto.settings import open_keys
 from adapters.store.database import StoreError, open_database, upgrade
+from api.connection import BoundedProtocol
 from api.guard import ensure_ours
 from api.identity import prepare
 from api.settings import Settings, read_settings
 from api.supervise import Supervisor, listen
+from api.tls import TlsOptions
 from api.wire import build_publisher, clock_in
 
 __all__ = ["serve"]
@@ -38,16 +41,25 @@ _LOGGING: dict[str, Any] = {
 
 
 def serve(
-    host: str, port: int, workers: int, shipped_rules: Path, *, application: str = "api.app:create_app"
+    host: str,
+    port: int,
+    workers: int,
+    shipped_rules: Path,
+    *,
+    application: str = "api.app:create_app",
+    tls: TlsOptions | None = None,
 ) -> int:
     """Serve until told to stop. SIGTERM drains: no new connection, running requests end, the log is written.
 
-    A worker that dies is replaced. Returns the exit code.
+    A worker that dies is replaced. ``tls`` speaks TLS here, without a front. Returns the exit code.
     """
     ensure_ours()
     if (os.environ.get("RULEWARD_MODE") or "demo") == "demo":
-        os.environ.setdefault("RULEWARD_BASE_URL", f"http://localhost:{port}")  # workers read it as well
+        os.environ.setdefault(
+            "RULEWARD_BASE_URL", f"{'https' if tls else 'http'}://localhost:{port}"
+        )  # workers read it as well
     settings = read_settings(os.environ, shipped_rules)
+    open_keys(settings.crypto)  # a wrong passphrase must end it here, not each worker again and again
     logging.config.dictConfig(_LOGGING)
     config = uvicorn.Config(
         application,
@@ -56,6 +68,8 @@ def serve(
         access_log=False,  # a URL may carry an id; the decision log and the metrics say what happened
         timeout_graceful_shutdown=_GRACE_SECONDS,
         server_header=False,
+        http=BoundedProtocol,
+        **(tls or TlsOptions()),
     )
     sockets = listen(host, port, workers)  # before anything else: a port that is taken ends it here
     publisher = build_publisher(settings)

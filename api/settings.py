@@ -9,8 +9,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from adapters.emr.settings import Settings as RecordSettings
+from adapters.gm_crypto import settings as crypto
 from adapters.identity import settings as identity
 from adapters.insurance import settings as insurance
+from api.edges import EdgeSettings, read_edge_settings
+from api.outside import OutsideSettings, read_outside_settings
 
 __all__ = ["Settings", "read_settings"]
 
@@ -39,7 +42,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     record: RecordSettings
     insurance: insurance.Settings
+    crypto: crypto.Settings
     identity: identity.Settings = msgspec.field(default_factory=identity.Settings)
+    edges: EdgeSettings = EdgeSettings()
+    outside: OutsideSettings = OutsideSettings()
 
 
 def read_settings(environment: Mapping[str, str], shipped_rules: Path) -> Settings:
@@ -51,11 +57,13 @@ def read_settings(environment: Mapping[str, str], shipped_rules: Path) -> Settin
         zone_info = ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError):
         raise ValueError(f"RULEWARD_ZONE: {zone} is no time zone. Write one such as Asia/Shanghai.") from None
+    redis_url = environment.get("RULEWARD_REDIS_URL") or None
+    who = identity.read(environment)
     return Settings(
         data=data,
         database_url=environment.get("RULEWARD_DATABASE_URL") or f"sqlite:///{data / 'ruleward.db'}",
         rules=Path(rules).absolute() if rules else None,
-        redis_url=environment.get("RULEWARD_REDIS_URL") or None,
+        redis_url=redis_url,
         zone=zone_info,
         cors_origins=_listed(environment, "RULEWARD_CORS_ORIGINS"),
         patience=_seconds(environment, "RULEWARD_PATIENCE", 2.0),
@@ -63,7 +71,12 @@ def read_settings(environment: Mapping[str, str], shipped_rules: Path) -> Settin
         first_release_seconds=_seconds(environment, "RULEWARD_FIRST_RELEASE", 10.0),
         record=RecordSettings(fhir_servers=_listed(environment, "RULEWARD_FHIR_SERVERS")),
         insurance=insurance.read(environment),
-        identity=identity.read(environment),
+        crypto=crypto.read(environment, data, demo=not who.production),
+        identity=who,
+        edges=read_edge_settings(
+            environment, demo=not who.production, base_url=who.base_url, redis_url=redis_url
+        ),
+        outside=read_outside_settings(environment),
     )
 
 

@@ -8,13 +8,17 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
+from adapters.gm_crypto.envelope import EnvelopeSeal
+from adapters.gm_crypto.settings import open_keys
 from adapters.gm_crypto.sm3 import sm3
 from adapters.releases.announcer import Bell
+from adapters.store.audit_ledger import Ledger
 from adapters.store.database import open_database
 from adapters.store.decisions import StoredDecisions, writing_connection
 from api.deciding import DecisionService
 from api.identity import Identity
 from api.metrics import Metrics
+from api.outside import OutsideTransport
 from api.publishing import Publisher
 from api.rollout import Follower
 from api.settings import Settings
@@ -36,13 +40,21 @@ class Worker:
         self.clock = clock_in(settings.zone)
         self.metrics = Metrics()
         self.engine: sa.Engine = open_database(settings.database_url, patience=settings.patience)
+        self.provider, self.keys = open_keys(settings.crypto)
+        self.seal = EnvelopeSeal(self.provider, self.keys)
+        self.ledger = Ledger(self.engine.dialect.name, sm3, self.seal)
         self.log = StoredDecisions(
-            self.engine, connect=writing_connection(self.engine), patience=settings.patience
+            self.engine,
+            connect=writing_connection(self.engine),
+            seal=self.seal,
+            ledger=self.ledger,
+            patience=settings.patience,
         )
         self.bell = Bell(settings.redis_url)
         self.follower = Follower(
             self.engine, self.bell, sm3, self.clock, settings.data, settings.poll_seconds
         )
+        self.outside = OutsideTransport(settings.outside)
         self.identity = Identity(settings.identity, self.engine, self.clock, settings.data)
         self.service = DecisionService(self.follower, self.log, sm3, self.clock, self.metrics)
 

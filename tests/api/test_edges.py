@@ -113,7 +113,8 @@ async def test_cookies_get_the_flags_that_whoever_set_them_forgot() -> None:
 async def test_only_the_names_of_the_service_are_answered(host: str, status: int) -> None:
     settings = EdgeSettings(hosts=("ruleward.example", "*.hospital.example", "[::1]"))
     async with behind(settings) as client:
-        assert (await client.get("/live", headers={"Host": host})).status_code == status
+        assert (await client.get("/page", headers={"Host": host})).status_code == status
+        assert (await client.get("/live", headers={"Host": host})).status_code == 200
 
 
 async def test_a_body_is_refused_by_what_it_says_and_by_what_it_is() -> None:
@@ -160,7 +161,7 @@ async def test_two_host_headers_are_no_host_header() -> None:
     async def receive() -> Message:
         return {"type": "http.request"}
 
-    scope: dict[str, object] = {"type": "http", "path": "/live", "scheme": "http", "client": None}
+    scope: dict[str, object] = {"type": "http", "path": "/page", "scheme": "http", "client": None}
     scope["headers"] = [(b"host", b"a"), (b"host", b"b")]
     await build_edges(application(), EdgeSettings())(scope, receive, send)
     assert sent[0]["status"] == 400
@@ -242,16 +243,17 @@ async def test_there_is_no_way_in_by_websocket() -> None:
 )
 def test_a_setting_that_cannot_be_meant_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name):
-        read_edge_settings({name: value}, demo=False, redis_url=None)
+        read_edge_settings({name: value}, demo=False, base_url="https://a", redis_url=None)
 
 
 def test_production_marks_cookies_secure_and_counts_in_redis_only_when_asked() -> None:
-    plain = read_edge_settings({}, demo=False, redis_url="redis://r")
+    plain = read_edge_settings({}, demo=False, base_url="https://r.example:8443", redis_url="redis://r")
+    assert plain.hosts == ("r.example", "localhost", "127.0.0.1", "[::1]")
     assert plain.secure_cookies
     assert plain.rate_store is None
     limited = read_edge_settings(
         {"RULEWARD_RATE": "9/second", "RULEWARD_HOSTS": "A.example, *.b.example"},
-        demo=True, redis_url="redis://r",
+        demo=True, base_url="http://localhost", redis_url="redis://r",
     )  # fmt: skip
     assert limited.rate_store == "redis://r"
     assert limited.hosts == ("a.example", "*.b.example")

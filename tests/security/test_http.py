@@ -336,7 +336,7 @@ def test_a_request_inside_a_request_is_not_answered(site: Site, kind: str) -> No
 )  # fmt: skip
 def test_another_name_is_not_answered(site: Site, hosts: list[str]) -> None:
     lines = "".join(f"Host: {host}\r\n" for host in hosts)
-    answer = site.raw(f"GET /ready HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode())
+    answer = site.raw(f"GET /cds-services HTTP/1.1\r\n{lines}Connection: close\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"evil" not in answer
 
