@@ -33,7 +33,7 @@ from engine.audit import Kind, SignedHead, event
 from engine.audit_verify import Fault, Report, Standing
 from engine.errors import RuleWardError
 
-__all__ = ["Opened", "add_verbs", "open_audit"]
+__all__ = ["Opened", "add_verbs", "open_audit", "operator"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ def open_audit() -> Opened:
     engine = open_database(settings.database_url, patience=settings.patience)
     seal = EnvelopeSeal(provider, store)
     return Opened(settings, engine, seal, KeySigner(provider, store), Ledger(engine.dialect.name, sm3, seal))
+
+
+def operator() -> str:
+    """Return who sits at the prompt, by the machine's word."""
+    return f"cli:{os.environ.get('SUDO_USER') or os.environ.get('USER') or os.getuid()}"
 
 
 def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -155,7 +160,6 @@ def _export(options: argparse.Namespace) -> int:
         for piece in counted.pieces(form(counted.links())):
             out.write(piece)
     digest = counted.digest()
-    who = f"cli:{os.environ.get('SUDO_USER') or os.environ.get('USER') or os.getuid()}"
     detail: dict[str, str | int] = {
         "file_digest": digest,
         "format": options.format,
@@ -163,7 +167,7 @@ def _export(options: argparse.Namespace) -> int:
     }
     opened.ledger.record(
         opened.engine,
-        event(Kind.EXPORT, at=opened.now(), who=who, source="cli", object="audit", detail=detail),
+        event(Kind.EXPORT, at=opened.now(), who=operator(), source="cli", object="audit", detail=detail),
     )
     print(f"{options.file}: {counted.rows} rows, {digest}")
     return 0
