@@ -19,7 +19,7 @@ from api.problems import PROBLEM, problem
 from engine.access import LONGEST_GLASS, SCOPES, Place, Resource, Role, Verb, glass_faults, role_faults
 from engine.identity import Account, Client, Glass, GlassStore, Happening, Watch
 
-__all__ = ["NewAccount", "account_of", "router"]
+__all__ = ["NewAccount", "account_of", "first_password", "router"]
 
 T = TypeVar("T")
 _LARGEST: Final = 64 * 1024
@@ -144,7 +144,8 @@ def _flat(schema: Any, parts: dict[str, Any]) -> Any:
     return {name: _flat(one, parts) for name, one in schema.items()}
 
 
-def _first_password() -> str:
+def first_password() -> str:
+    """Return a random password that meets the policy."""
     return f"{secrets.token_urlsafe(12)}-Aa1"  # 96 random bits, and a character of each kind
 
 
@@ -164,7 +165,7 @@ def account_of(
         faults.append("A person needs a role of a person.")
     if faults:
         raise ValueError(" ".join(faults))
-    password = _first_password()
+    password = first_password()
     account = Account(
         id=str(uuid.uuid4()),
         name=wanted.name,
@@ -262,7 +263,7 @@ def _accounts(
             told |= {"totp_secret": None}
             store.drop_passkeys(account.id)
         if wanted.reset_password:
-            fresh = _first_password()
+            fresh = first_password()
             told |= {"password_hash": passwords.hash(fresh), "must_change_password": True}
             answer["first_password"] = fresh
         try:

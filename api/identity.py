@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import argon2
 import sqlalchemy as sa
@@ -30,6 +30,7 @@ from engine.ports import Clock
 
 __all__ = [
     "Identity",
+    "KeptSeal",
     "build_identity",
     "log_happening",
     "make_demo_accounts",
@@ -48,6 +49,35 @@ def log_happening(happening: Happening) -> None:
         "%s %s subject=%s by=%s %s",
         happening.kind, happening.result, happening.subject, happening.by, happening.detail,
     )  # fmt: skip
+
+
+class Keeper(Protocol):
+    """What is wanted of the keys of stored data; ``adapters.gm_crypto.envelope.EnvelopeSeal`` is one."""
+
+    def active(self) -> str: ...
+
+    def seal(self, content: bytes, context: bytes, key_id: str, /) -> bytes: ...
+
+    def open(self, sealed: bytes, context: bytes, /) -> bytes: ...
+
+
+class KeptSeal:
+    """Seal under the site's data keys (SM4-GCM by default): fulfils ``engine.identity.Seal``."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def seal(self, plain: bytes, context: str) -> bytes:
+        """Return what holds the id of its key."""
+        return self._keeper.seal(plain, _place(context), self._keeper.active())
+
+    def open(self, sealed: bytes, context: str) -> bytes:
+        """Return what was sealed; ``CryptoError`` when it cannot be opened."""
+        return self._keeper.open(sealed, _place(context))
+
+
+def _place(context: str) -> bytes:
+    return f"identity {context}".encode()
 
 
 class Identity:
