@@ -75,7 +75,7 @@ class Load:
     async def run(self, seconds: float, then: Callable[[], None]) -> None:
         """Call ``then`` so long after the first answer, and wait until each client has its last one."""
         self._ending = False
-        self._first.clear()
+        self._first = asyncio.Event()  # of this run's loop
         working = [asyncio.create_task(self.client()) for _ in range(CLIENTS)]
         await asyncio.wait_for(self._first.wait(), 30)
         await asyncio.sleep(seconds)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
-SECONDS = 40
+SECONDS = 30
 EXAMPLES = 12
 CDS = "/cds-services/ruleward-order-sign"
 
