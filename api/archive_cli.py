@@ -33,7 +33,8 @@ def retention(environment: Mapping[str, str]) -> dt.timedelta:
         ) from None
     if kept < shortest_retention:
         raise ValueError(
-            f"RULEWARD_RETENTION_DAYS: {stated} days are fewer than six months. Write {shortest_retention.days} or more."
+            f"RULEWARD_RETENTION_DAYS: {stated} days are fewer than six months."
+            f" Write {shortest_retention.days} or more."
         )
     return kept
 
