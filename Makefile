@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DECLARED := setup.cfg pyproject.toml requirements.lock
 
-.PHONY: help run test check coverage rules bench docs lock servers new-rule new-adapter kill-test-long clean
+.PHONY: help run test check coverage rules bench docs lock sbom audit servers new-rule new-adapter kill-test-long clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -35,6 +35,7 @@ check: $(VENV)/test.stamp ## style, types, import contracts, rules, generated pa
 	try $(BIN)/ruleward rules check; \
 	try $(BIN)/python -m tools.write_docs --check; \
 	try $(BIN)/python -m tools.wheel; \
+	try $(BIN)/python -m tools.sbom audit; \
 	if [ -n "$$failed" ]; then echo "check failed:$$failed"; exit 1; fi; \
 	echo "check: all well"
 
@@ -62,6 +63,12 @@ kill-test-long: $(VENV)/test.stamp servers ## the tests that kill the service ag
 lock: $(VENV)/test.stamp ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-emit-index-url --python-version 3.11 \
 	  --all-extras --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+sbom: $(VENV)/test.stamp ## write build/sbom.json: every dependency, as CycloneDX
+	$(BIN)/python -m tools.sbom write build/sbom.json
+
+audit: $(VENV)/test.stamp ## ask the advisory service about every dependency
+	$(BIN)/python -m tools.sbom audit
 
 clean: ## remove the virtual environment and what was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
