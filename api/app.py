@@ -81,7 +81,6 @@ def build_app(settings: Settings) -> FastAPI:
         openapi_url=None if settings.identity.production else "/openapi.json",
     )
     app.state.worker = worker
-    worker.identity.install(app)
     app.include_router(
         cds_hooks.router(worker.service, settings.record, reader, worker.clock),
         dependencies=[requires(Verb.CHECK, Resource.ORDER, demo=True)],
@@ -96,6 +95,8 @@ def build_app(settings: Settings) -> FastAPI:
             worker.follower, worker.log, worker.metrics, worker.engine, worker.clock, worker.outside
         )
     )
+    # Last: routes are tried one after the other, and an order's check must not wait for thirty pages.
+    worker.identity.install(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
