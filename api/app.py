@@ -64,6 +64,7 @@ def build_app(settings: Settings) -> FastAPI:
         sys.setswitchinterval(_SWITCH_SECONDS)
         # The socket is open already: who calls meanwhile waits instead of being answered without rules.
         await asyncio.to_thread(worker.follower.start, settings.first_release_seconds)
+        worker.watch.attach(asyncio.get_running_loop())
         housekeeping = asyncio.create_task(worker.identity.keep_house())
         yield
         housekeeping.cancel()

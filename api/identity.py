@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,11 +25,15 @@ from adapters.store.accounts import StoredIdentity
 from api import accounts, sign_in
 from api.access import Access, Revocations, install
 from api.accounts import NewAccount, account_of
+from api.auditing import event_of
 from engine.access import SCOPES, Role
+from engine.audit import Event
+from engine.errors import NotRecorded
 from engine.identity import Client, Happening, Seal, Watch
 from engine.ports import Clock
 
 __all__ = [
+    "AuditWatch",
     "Identity",
     "KeptSeal",
     "build_identity",
@@ -49,6 +54,33 @@ def log_happening(happening: Happening) -> None:
         "%s %s subject=%s by=%s %s",
         happening.kind, happening.result, happening.subject, happening.by, happening.detail,
     )  # fmt: skip
+
+
+class AuditWatch:
+    """Bring what happens in identity to the audit log, from whatever thread it happens in.
+
+    The answer does not wait for it; what cannot be recorded is an error in the log of the service.
+    """
+
+    def __init__(self, record: Callable[[Event], Awaitable[None]], clock: Clock) -> None:
+        self._record, self._clock = record, clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Record on this loop from now on."""
+        self._loop = loop
+
+    def __call__(self, happening: Happening) -> None:
+        """Take note of what happened."""
+        log_happening(happening)
+        if self._loop is not None and not self._loop.is_closed():
+            asyncio.run_coroutine_threadsafe(self._keep(event_of(happening, self._clock())), self._loop)
+
+    async def _keep(self, event: Event) -> None:
+        try:
+            await self._record(event)
+        except NotRecorded as error:
+            _LOG.error("an audit event of identity is not recorded: %s", error)
 
 
 class Keeper(Protocol):

@@ -16,7 +16,7 @@ from adapters.store.audit_ledger import Ledger
 from adapters.store.database import open_database
 from adapters.store.decisions import StoredDecisions, writing_connection
 from api.deciding import DecisionService
-from api.identity import Identity
+from api.identity import AuditWatch, Identity
 from api.metrics import Metrics
 from api.outside import OutsideTransport
 from api.publishing import Publisher
@@ -55,7 +55,8 @@ class Worker:
             self.engine, self.bell, sm3, self.clock, settings.data, settings.poll_seconds
         )
         self.outside = OutsideTransport(settings.outside)
-        self.identity = Identity(settings.identity, self.engine, self.clock, settings.data)
+        self.watch = AuditWatch(self.log.record, self.clock)
+        self.identity = Identity(settings.identity, self.engine, self.clock, settings.data, watch=self.watch)
         self.service = DecisionService(self.follower, self.log, sm3, self.clock, self.metrics)
 
     async def close(self) -> None:

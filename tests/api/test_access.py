@@ -981,7 +981,12 @@ def whole(tmp_path: Path) -> FastAPI:
     from api.app import build_app
     from api.settings import read_settings
 
-    environment = {"RULEWARD_DATA": str(tmp_path), "RULEWARD_MODE": "production", "RULEWARD_BASE_URL": BASE}
+    environment = {
+        "RULEWARD_DATA": str(tmp_path),
+        "RULEWARD_MODE": "production",
+        "RULEWARD_BASE_URL": BASE,
+        "RULEWARD_KEY_PASSPHRASE": "of this test alone",
+    }
     return build_app(read_settings(environment, tmp_path / "rules"))
 
 
@@ -1014,3 +1019,22 @@ def test_nobody_without_a_token_gets_anything_in_production(whole: FastAPI) -> N
             assert answer.headers["www-authenticate"].startswith("Bearer")
     assert browser.get("/openapi.json").status_code == 404
     assert browser.get("/docs").status_code == 404
+
+
+def test_what_happens_at_the_door_stands_in_the_audit_log(tmp_path: Path) -> None:
+    from api.app import build_app
+    from api.settings import read_settings
+
+    app = build_app(
+        read_settings({"RULEWARD_DATA": str(tmp_path), "RULEWARD_FIRST_RELEASE": "0.01"}, tmp_path)
+    )
+    upgrade(app.state.worker.engine)
+    with TestClient(app, base_url="http://localhost:8000") as browser:
+        assert browser.get("/accounts", headers=bearer("no-token")).status_code == 401
+        page = browser.get("/sign-in")
+        browser.post("/sign-in", data={"form": form_of(page), "name": "nobody", "password": "x"})
+    engine = open_database(f"sqlite:///{tmp_path}/ruleward.db", patience=5.0)
+    with engine.connect() as connection:
+        kinds = set(connection.execute(sa.text("SELECT kind FROM audit_entry")).scalars())
+    engine.dispose()
+    assert {"access_denied", "login_failed"} <= kinds
