@@ -13,6 +13,7 @@ from engine.compile.closure import Judge, Test, all_of, compile_node, told
 from engine.compile.let import compile_let
 from engine.compile.scope import FIRST, INVARIANT, ROW, SECOND, Counted, Env, Scope
 from engine.decision import LEVELS, Finding, Level, NotChecked, Subject, Suggestion
+from engine.derive import DERIVED
 from engine.drugs import Dictionary
 from engine.errors import RuleError
 from engine.facts import COLLECTIONS, SINGLES
@@ -79,12 +80,14 @@ class Check:
         "tellings",
         "test",
         "to_be_verified",
+        "wanted",
         "words",
     )
 
     def __init__(self, rule: Rule, table: Table | None, scope: Scope, test: Test, drugs: Dictionary) -> None:
         self.rule, self.table, self.test = rule, table, test
         self.tellings = test.tellings
+        self.wanted: frozenset[str] = DERIVED  # the derived facts of items that it reads
         self.number = 0  # its place in the snapshot
         self.shadow = rule.status == "shadow"
         self.words = tuple(word for word, _ in rule.for_each)
@@ -244,6 +247,7 @@ def compile_check(
     if scope.errors:
         return None, scope.errors
     check.keys = tuple(key for key in keys if key is not None)
+    check.wanted = frozenset(scope.words) & DERIVED
     _split(check, children, residual, validity)
     return check, []
 

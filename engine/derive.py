@@ -15,23 +15,30 @@ import msgspec
 from engine.facts import Component, Diagnosis, Facts, Observation, Patient
 from engine.operators._operator import instant
 
-__all__ = ["complete"]
+__all__ = ["DERIVED", "complete"]
+
+DERIVED = frozenset({"single_mg_per_kg", "daily_mg_per_kg", "prefixes", "age_days"})
+"""The derived facts of items: they are worked out for each, so only where a rule reads them."""
 
 _ADULT_YEARS = 18
 _UMOL_PER_MG_DL = 88.4
 _DAY = dt.timedelta(days=1)
 
 
-def complete(facts: Facts, at: dt.datetime) -> Facts:
-    """Return the facts with derived ones filled in, as of the moment of the decision."""
+def complete(facts: Facts, at: dt.datetime, wanted: frozenset[str] = DERIVED) -> Facts:
+    """Return the facts with derived ones filled in, as of the moment of the decision.
+
+    ``wanted`` names the derived facts of items that somebody reads; those of the patient always follow.
+    """
     patient = _patient(facts.patient, at.date())
     components, diagnoses, observations = facts.components, facts.diagnoses, facts.observations
-    if components and patient.weight_kg is not None and patient.weight_kg > 0:
+    per_kg = "single_mg_per_kg" in wanted or "daily_mg_per_kg" in wanted
+    if per_kg and components and patient.weight_kg is not None and patient.weight_kg > 0:
         weight = patient.weight_kg
         components = tuple([_per_kg(component, weight) for component in components])
-    if diagnoses:
+    if diagnoses and "prefixes" in wanted:
         diagnoses = tuple([_prefixed(diagnosis) for diagnosis in diagnoses])
-    if observations:
+    if observations and "age_days" in wanted:
         moment = at.replace(tzinfo=None)
         observations = tuple([_aged(observation, moment) for observation in observations])
     return Facts(

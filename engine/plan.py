@@ -152,7 +152,7 @@ def _values(cell: Any) -> Iterable[str]:
 class Plan:
     """How the checks are found: indexes, checks without a key, pairs, and checks about no item."""
 
-    __slots__ = ("always", "indexes", "needs", "once", "pairs")
+    __slots__ = ("always", "indexes", "needs", "once", "pairs", "wanted")
 
     def __init__(self, checks: Iterable[Check]) -> None:
         self.indexes: list[Index] = []
@@ -162,7 +162,9 @@ class Plan:
         by_key: dict[tuple[str, str, str | None], Index] = {}
         by_attribute: dict[str, Always] = {}
         self.needs: dict[tuple[str, str], tuple[Counted, dict[str, list[int]]]] = {}
+        self.wanted: frozenset[str] = frozenset()
         for check in checks:
+            self.wanted |= check.wanted
             if (needed := check.needs) is not None:
                 _, numbers = self.needs.setdefault(needed.key, (needed, {}))
                 numbers.setdefault(needed.text, []).append(check.number)

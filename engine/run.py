@@ -32,7 +32,7 @@ class Run:
         self.snapshot, self.stage, self.at, self.only = snapshot, stage, at, only
         self.moment = at.replace(tzinfo=None)
         self.on = at.date()
-        self.facts = complete(facts, at)
+        self.facts = complete(facts, at, snapshot.plan.wanted)
         self.env: Env = [None] * ENVIRONMENT
         self.env[AT], self.env[FACTS] = self.moment, self.facts
         self.env[PATIENT], self.env[VISIT] = self.facts.patient, self.facts.visit

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from engine.compile.closure import Test, compile_node
+from engine.compile.direct import calculate
 from engine.compile.scope import FACTS, MEMO, OTHER, Counted, Env, Reader, Scope
 from engine.facts import COLLECTIONS
 from engine.operators import OPERATORS
@@ -56,7 +57,7 @@ def _calculation(word: str, let: Calculation, scope: Scope) -> Reader | None:
         scope.fault(let.path, f"gives {let.operator} {' and '.join(types)}.", f"It takes {takes}.", "R03")
         return None
     reads = tuple(reader.read for reader in known)
-    apply = operator.py
+    apply = calculate(let.operator, types, operator.py)
 
     def read(env: Env) -> Any:
         values = [one(env) for one in reads]
@@ -69,9 +70,16 @@ def _calculation(word: str, let: Calculation, scope: Scope) -> Reader | None:
         right = second(env)
         return None if right is None else apply(left, right)
 
+    def read_one(env: Env) -> Any:
+        value = only(env)
+        return None if value is None else apply(value)
+
     if len(reads) == 2:
         first, second = reads
         read = read_two
+    elif len(reads) == 1:
+        (only,) = reads
+        read = read_one
 
     def missing(env: Env) -> tuple[str, ...]:
         return tuple(
@@ -133,6 +141,7 @@ def _aggregate_reader(
     scope: Scope,
 ) -> Reader:
     rows_of = attrgetter(COLLECTIONS[let.collection][0])
+    some_of = _candidates(COLLECTIONS[let.collection][0], where)
     judge = where.judge if where else None
     read_field, read_by = (field.read if field else None), (by.read if by else None)
     summarise = _SUMMARIES[let.how]
@@ -142,6 +151,8 @@ def _aggregate_reader(
         rows = rows_of(env[FACTS])
         if rows is None:
             return None
+        if some_of is not None:
+            rows = some_of(env, rows)
         values: list[Any] = []
         outer = env[OTHER]  # a derived value may be read while another ranges over its own rows
         for row in rows:
@@ -187,6 +198,38 @@ def _aggregate_reader(
     if let.how == "count" and (counted := _counted(let, where)) is not None:
         reader.counted, reader.read = counted, _count_of(counted, read)
     return reader
+
+
+def _candidates(attribute: str, where: Test | None) -> Callable[[Env, Any], Any] | None:
+    """Return how to leave out rows that an equality of texts rules out: they are told apart once a visit."""
+    parts = () if where is None else where.parts or (where,)
+    leaves = [part.leaf for part in parts if part.leaf is not None]
+    for left, operator, right in leaves:
+        if operator != "equal_to" or left.type is not Type.TEXT or left.get is None or right is None:
+            continue
+        if left.slot == OTHER and OTHER not in right.slots and right.slots:
+            return _told_apart(attribute, left.get, right.read)
+    return None
+
+
+def _told_apart(
+    attribute: str, get: Callable[[Any], Any], read: Callable[[Env], Any]
+) -> Callable[[Env, Any], Any]:
+    key = (attribute, get)
+
+    def some_of(env: Env, rows: Any) -> Any:
+        memo, wanted = env[MEMO], read(env)
+        if memo is None or wanted is None:
+            return rows
+        if key not in memo:
+            groups: dict[str | None, list[Any]] = {}
+            for row in rows:
+                groups.setdefault(get(row), []).append(row)
+            memo[key] = groups
+        groups = memo[key]
+        return rows if None in groups else groups.get(wanted, ())
+
+    return some_of
 
 
 def _remembered(read: Callable[[Env], Any], asked: list[Reader]) -> Callable[[Env], Any]:

@@ -134,6 +134,7 @@ class Scope:
         self._heads: dict[str, tuple[int, str]] = {"patient": (PATIENT, "patient"), "visit": (VISIT, "visit")}
         self._join = join
         self._row_drugs: frozenset[str] = frozenset()
+        self.words: set[str] = set()  # the facts that are read, by their own word
         self.asked: list[Reader] = []  # what was named but the related item of ``let``
         for slot, (word, kind) in zip((FIRST, SECOND), bindings, strict=False):
             if word in (*SINGLES, *COLLECTIONS) and word != kind:
@@ -155,6 +156,7 @@ class Scope:
         inner = Scope(self.place, (), self.parameters, self._join)
         inner._heads = {**self._heads, alias: (OTHER, kind)}
         inner.errors, inner.lets, inner._row_drugs = self.errors, self.lets, self._row_drugs
+        inner.words = self.words
         return inner
 
     def kind_of(self, word: str) -> str | None:
@@ -187,6 +189,7 @@ class Scope:
                 f"Use {_nearest(word, words)}.",
             )
             return None
+        self.words.add(word)
         return _fact(words[word], name, slot)
 
     def _column(self, table: Table, head: str, word: str, path: str) -> Reader | None:
@@ -266,9 +269,13 @@ class Scope:
                 latest = held = (env[AT], *on(env[AT].date()))
             return held
 
+        def read(env: Env) -> Any:
+            held = latest
+            return held[1] if held[0] is env[AT] else at(env)[1]
+
         return Reader(
             found_type,
-            lambda env: at(env)[1],
+            read,
             f"parameter {name}",
             frozenset({AT}),
             unit=parameter.unit or None,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from engine.compile.direct import compare, judge_constant, judge_facts, judge_unary
+from engine.compile.direct import calculate, compare, judge_constant, judge_facts, judge_unary
 from engine.compile.scope import ENVIRONMENT, FIRST, SECOND, Env, Reader
 from engine.operators import OPERATORS, Operator
 from engine.vocabulary import Type
@@ -81,3 +82,17 @@ def test_a_fact_by_itself_is_judged_as_the_operator_does(name: str, value: str |
     judge = judge_unary(_reader(Type.TEXT, FIRST), name)
     assert judge is not None
     assert judge(_bound(value)) == OPERATORS[name](value)
+
+
+@pytest.mark.parametrize("name", ["multiply", "add", "subtract", "divide"])
+def test_a_value_is_worked_out_as_the_operator_does_to_the_last_digit(name: str) -> None:
+    operator = OPERATORS[name]
+    numbers, money = (3.0, 0.1, -0.0, 0.0, 1e-7, 3), (Decimal("1.10"), Decimal("0"), Decimal("-2.5"))
+    values = {Type.NUMBER: numbers, Type.MONEY: money}
+    for types in operator.signatures:
+        if not set(types) <= values.keys():
+            continue
+        quick = calculate(name, types, operator.py)
+        for left in values[types[0]]:
+            for right in values[types[1]]:
+                assert str(quick(left, right)) == str(operator(left, right))
