@@ -15,7 +15,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import jinja2
 import msgspec
-import segno
 from fastapi import APIRouter, Depends, Request, Response
 from markupsafe import Markup
 
@@ -301,6 +300,8 @@ def _account_pages(
     def enrol_page(
         request: Request, standing: Standing, wanted: str, *problems: str, status: int = 200
     ) -> Response:
+        import segno
+
         key, address = sign_in.begin_one_time(standing)
         picture = BytesIO()
         segno.make(address, micro=False).save(picture, kind="svg", xmldecl=False, svgns=True, scale=4)

@@ -8,27 +8,17 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 import secrets
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 import pyotp
-import webauthn
-from webauthn.helpers import base64url_to_bytes
-from webauthn.helpers.exceptions import WebAuthnException
-from webauthn.helpers.structs import (
-    AuthenticatorSelectionCriteria,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
 from adapters.identity.passwords import Passwords
 from adapters.identity.refusal import SignInRefused
 from engine.access import needs_second_factor
-from engine.identity import Account, AccountStore, Happening, Passkey, Seal, Session, SessionStore, Watch
+from engine.identity import Account, AccountStore, Happening, Seal, Session, SessionStore, Watch
 from engine.ports import Clock
 
 __all__ = ["IDLE", "LONGEST", "SignIn", "Standing", "digest_of"]
@@ -236,87 +226,54 @@ class SignIn:
 
     def passkey_options(self, standing: Standing, *, enrol: bool) -> str:
         """Return the JSON for ``navigator.credentials`` and keep its challenge."""
-        known = [
-            PublicKeyCredentialDescriptor(id=one.id) for one in self._store.passkeys(standing.account.id)
-        ]
+        from adapters.identity import passkeys
+
+        known = self._store.passkeys(standing.account.id)
         if enrol:
             self._may_enrol(standing)
-            creation = webauthn.generate_registration_options(
-                rp_id=self._host,
-                rp_name="RuleWard",
-                user_id=standing.account.id.encode(),
-                user_name=standing.account.name,
-                exclude_credentials=known,
-                authenticator_selection=AuthenticatorSelectionCriteria(
-                    resident_key=ResidentKeyRequirement.DISCOURAGED,
-                    user_verification=UserVerificationRequirement.PREFERRED,
-                ),
-            )
-            self._store.change_session(standing.session.id, challenge=creation.challenge)
-            return webauthn.options_to_json(creation)
-        if not known:
+            told, challenge = passkeys.creation(standing.account, known, self._host)
+        elif known:
+            told, challenge = passkeys.request(known, self._host)
+        else:
             raise SignInRefused("passkey")
-        request = webauthn.generate_authentication_options(
-            rp_id=self._host,
-            allow_credentials=known,
-            user_verification=UserVerificationRequirement.PREFERRED,
-        )
-        self._store.change_session(standing.session.id, challenge=request.challenge)
-        return webauthn.options_to_json(request)
+        self._store.change_session(standing.session.id, challenge=challenge)
+        return told
 
     def add_passkey(self, standing: Standing, credential: bytes) -> str:
         """Keep a new WebAuthn credential; returns the session's new secret."""
+        from adapters.identity import passkeys
+
         self._may_enrol(standing)
-        challenge = self._store.take_challenge(standing.session.id)
-        try:
-            if challenge is None:
-                raise SignInRefused("again")
-            done = webauthn.verify_registration_response(
-                credential=credential.decode(),
-                expected_challenge=challenge,
-                expected_rp_id=self._host,
-                expected_origin=self._origin,
-            )
-        except (WebAuthnException, ValueError, KeyError, TypeError):
-            raise SignInRefused("passkey") from None
-        self._store.add_passkey(
-            Passkey(
-                id=done.credential_id,
-                account=standing.account.id,
-                public_key=done.credential_public_key,
-                sign_count=done.sign_count,
-                label="",
-                created_at=self._clock(),
-            )
+        account = standing.account.id
+        made = passkeys.made(
+            credential, self._challenge(standing), self._origin, self._host, account, self._clock()
         )
-        self._watch(
-            Happening(kind="second_factor", result="enrolled", subject=standing.account.id, detail="hwk")
-        )
+        self._store.add_passkey(made)
+        self._watch(Happening(kind="second_factor", result="enrolled", subject=account, detail="hwk"))
         return self._strengthen(standing, "hwk")
 
     def passkey(self, standing: Standing, credential: bytes) -> str:
         """Check a WebAuthn assertion; returns the session's new secret."""
+        from adapters.identity import passkeys
+
         self._count(standing, "second_factor")
-        challenge = self._store.take_challenge(standing.session.id)
+        known = self._store.passkeys(standing.account.id)
         try:
-            told = json.loads(credential)
-            wanted = base64url_to_bytes(told["rawId"])
-            known = next((one for one in self._store.passkeys(standing.account.id) if one.id == wanted), None)
-            if challenge is None or known is None:
-                raise SignInRefused("passkey")
-            done = webauthn.verify_authentication_response(
-                credential=told,
-                expected_challenge=challenge,
-                expected_rp_id=self._host,
-                expected_origin=self._origin,
-                credential_public_key=known.public_key,
-                credential_current_sign_count=known.sign_count,
+            passkey, count = passkeys.used(
+                credential, self._challenge(standing), self._origin, self._host, known
             )
-        except (WebAuthnException, ValueError, KeyError, TypeError, RecursionError):
+        except SignInRefused:
             self._watch(Happening(kind="second_factor", result="refused", subject=standing.account.id))
-            raise SignInRefused("passkey") from None
-        self._store.use_passkey(known.id, done.new_sign_count)
+            raise
+        self._store.use_passkey(passkey, count)
         return self._strengthen(standing, "hwk")
+
+    def _challenge(self, standing: Standing) -> bytes:
+        """Return the challenge of the options that were asked for; it answers once."""
+        challenge = self._store.take_challenge(standing.session.id)
+        if challenge is None:
+            raise SignInRefused("again")
+        return challenge
 
     # Passwords
 
