@@ -986,6 +986,7 @@ def whole(tmp_path: Path) -> FastAPI:
         "RULEWARD_MODE": "production",
         "RULEWARD_BASE_URL": BASE,
         "RULEWARD_KEY_PASSPHRASE": "of this test alone",
+        "RULEWARD_FIRST_RELEASE": "0.01",
     }
     return build_app(read_settings(environment, tmp_path / "rules"))
 
@@ -1019,6 +1020,27 @@ def test_nobody_without_a_token_gets_anything_in_production(whole: FastAPI) -> N
             assert answer.headers["www-authenticate"].startswith("Bearer")
     assert browser.get("/openapi.json").status_code == 404
     assert browser.get("/docs").status_code == 404
+
+
+def test_the_matrix_of_roles_and_routes_of_the_whole_service_is_as_declared(whole: FastAPI) -> None:
+    worker = whole.state.worker
+    upgrade(worker.engine)
+    now = int(worker.clock().timestamp())
+    wrong: list[object] = []
+    with TestClient(whole, base_url=BASE, raise_server_exceptions=False) as browser:
+        for role in Role:
+            scope = " ".join(sorted(SCOPES)) if role is Role.SERVICE else ""
+            told = {"iss": BASE, "aud": BASE, "sub": str(role), "iat": now, "exp": now + 300, "scope": scope}
+            told |= {"roles": [str(role)], "amr": ["pwd", "otp"], "jti": secrets.token_hex(8)}
+            headers = bearer(worker.identity.keys.sign(told, "at+jwt"))
+            for (method, path), stated in operations(whole).items():
+                if not stated:
+                    continue
+                status = browser.request(method, re.sub(r"\{[^}]+\}", "x", path), headers=headers).status_code
+                granted = set(stated) <= (SCOPES if role is Role.SERVICE else {*map(str, GRANTS[role])})
+                if granted == (status in {401, 403}) or (status >= 500 and status != 503):
+                    wrong.append((role, method, path, status))
+    assert wrong == []
 
 
 def test_what_happens_at_the_door_stands_in_the_audit_log(tmp_path: Path) -> None:
