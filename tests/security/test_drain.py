@@ -99,14 +99,15 @@ def test_a_drain_finishes_what_runs_writes_it_down_and_takes_nothing_new(start: 
         running.wait_until_ready(client)
     begun = []
     for number in range(8):  # of both workers, most likely
-        connection = socket.create_connection(("127.0.0.1", running.port), 10)
+        connection = socket.create_connection(("127.0.0.1", running.port), 30)
         head = (
             f"POST /decisions HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: drain-{number}\r\n"
-            f"Content-Length: {len(BODY)}\r\n\r\n"
+            f"Content-Length: {len(BODY)}\r\nExpect: 100-continue\r\n\r\n"
         )
-        connection.sendall(head.encode() + BODY[:10])
+        connection.sendall(head.encode())
+        assert b" 100 " in connection.recv(4096)  # it is being answered, not only waiting to be taken
+        connection.sendall(BODY[:10])
         begun.append(connection)
-    time.sleep(0.3)
     running.process.send_signal(signal.SIGTERM)
     give_up = time.monotonic() + 10
     while not refused(running.port) and time.monotonic() < give_up:
