@@ -9,16 +9,13 @@ import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from adapters.identity.passwords import Passwords
-from adapters.store.accounts import StoredIdentity
-from adapters.store.database import open_database, upgrade
-from api.accounts import NewAccount, account_of, first_password
-from api.identity import log_happening
-from api.settings import Settings, read_settings
-from api.wire import clock_in
 from engine.access import Role
-from engine.identity import Happening
+
+if TYPE_CHECKING:  # what these bring takes seconds, and other verbs need none of it
+    from adapters.store.accounts import StoredIdentity
+    from api.settings import Settings
 
 __all__ = ["add_verbs"]
 
@@ -45,6 +42,9 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 @contextmanager
 def _opened() -> Iterator[tuple[Settings, StoredIdentity]]:
+    from adapters.store.accounts import StoredIdentity
+    from adapters.store.database import open_database, upgrade
+    from api.settings import read_settings
     from rules import FOLDER
 
     settings = read_settings(os.environ, FOLDER)
@@ -65,6 +65,12 @@ def _list(_options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
+    from adapters.identity.passwords import Passwords
+    from api.accounts import NewAccount, account_of
+    from api.identity import log_happening
+    from api.wire import clock_in
+    from engine.identity import Happening
+
     with _opened() as (settings, store):
         wanted = NewAccount(
             name=options.name,
@@ -85,6 +91,12 @@ def _add(options: argparse.Namespace) -> int:
 
 
 def _reset(options: argparse.Namespace) -> int:
+    from adapters.identity.passwords import Passwords
+    from api.accounts import first_password
+    from api.identity import log_happening
+    from api.wire import clock_in
+    from engine.identity import Happening
+
     with _opened() as (settings, store):
         account = store.by_name(options.name)
         if account is None:

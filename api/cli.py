@@ -10,6 +10,7 @@ from pathlib import Path
 
 from adapters.gm_crypto.sm3 import sm3
 from adapters.releases.folder import read_folder
+from api.accounts_cli import add_verbs as add_account_verbs
 from api.keys_cli import add_verbs as add_key_verbs
 from engine.cases import run_cases
 from engine.decision import Stage
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _serve_verb(verbs)
     _check_verb(verbs)
     add_key_verbs(verbs)
+    add_account_verbs(verbs)
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)
