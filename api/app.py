@@ -22,7 +22,7 @@ from api.access import requires
 from api.edges import build_edges
 from api.guard import ensure_ours
 from api.settings import Settings, read_settings
-from api.wire import build_worker
+from api.wire import Worker, build_worker
 from engine.access import Resource, Verb
 
 __all__ = ["build_app", "create_app"]
@@ -52,9 +52,9 @@ def _end_with_the_supervisor() -> None:
         threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
 
 
-def build_app(settings: Settings) -> FastAPI:
-    """Build the service from settings."""
-    worker = build_worker(settings)
+def build_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
+    """Build the service from settings, around a worker made elsewhere if one is given."""
+    worker = worker or build_worker(settings)
 
     reader = FhirReader.over_http(settings.record, worker.outside)
 

@@ -72,7 +72,7 @@ def wrk(
     """Post ``body`` over and over; ``pause_ms`` is the mean rest of a connection between two requests."""
     program = shutil.which("wrk")
     if program is None:
-        raise SystemExit("wrk is missing: apt-get install wrk")
+        raise SystemExit("COULD NOT RUN: wrk is missing. As root: apt-get install wrk")
     with tempfile.TemporaryDirectory() as place:
         script, content = Path(place, "load.lua"), Path(place, "body.json")
         script.write_text(_SCRIPT.replace("@PLACE@", PLACE), encoding="utf-8")
@@ -100,8 +100,13 @@ def wrk(
 
 
 @contextlib.contextmanager
-def running_service(rules: Path, *, workers: int = 2, database_url: str = "") -> Iterator[str]:
-    """Run the service with its echo route on a free port, on a database of its own; gives its base URL."""
+def running_service(
+    rules: Path, *, workers: int = 2, database_url: str = "", bare: bool = False
+) -> Iterator[str]:
+    """Run the service with its echo route on a free port, on a database of its own; gives its base URL.
+
+    ``bare``: without encryption and audit log, for comparison.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -112,6 +117,7 @@ def running_service(rules: Path, *, workers: int = 2, database_url: str = "") ->
             "RULEWARD_DATA": place,
             "RULEWARD_RULES": str(rules),
             "RULEWARD_DATABASE_URL": database_url,
+            "BENCH_BARE": "1" if bare else "",
         }
         with Path(place, "service.log").open("wb") as log:
             service = subprocess.Popen(
