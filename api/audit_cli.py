@@ -29,11 +29,11 @@ from api.audit_keeper import verify_all
 from api.audit_text import Counted, as_csv, as_ndjson
 from api.auditing import KeySigner, head_line, read_witness, write_witness
 from api.settings import Settings, read_settings
-from engine.audit import Kind, SignedHead, event
+from engine.audit import Kind, event
 from engine.audit_verify import Fault, Report, Standing
 from engine.errors import RuleWardError
 
-__all__ = ["Opened", "add_verbs", "open_audit", "operator"]
+__all__ = ["Opened", "add_verbs", "open_audit", "operator", "summary"]
 
 
 @dataclass(frozen=True)
@@ -110,19 +110,20 @@ def _verify(options: argparse.Namespace) -> int:
             faults += altered_decisions(connection, sm3, opened.seal, before)
     for fault in faults:
         print(f"{fault.wrong}: {fault.what}")
-    _summarise(report, witnessed, len(faults))
-    return 1 if faults else 0
-
-
-def _summarise(report: Report, witnessed: list[SignedHead], faults: int) -> None:
-    print(
-        f"chain {report.chain}: {report.entries} entries to index {report.index}, {report.heads} signed heads"
-        f" to index {report.signed_to}, {len(witnessed)} heads of the witness, {faults} faults"
-    )
+    print(summary(report, len(witnessed), len(faults)))
     if not witnessed:
         print(
             "No witness was given, so a restored older state does not show. Bring --witness, kept elsewhere."
         )
+    return 1 if faults else 0
+
+
+def summary(report: Report, witnessed: int, faults: int) -> str:
+    """Say in a line what a verification covered."""
+    return (
+        f"chain {report.chain}: {report.entries} entries to index {report.index}, {report.heads} signed heads"
+        f" to index {report.signed_to}, {witnessed} heads of the witness, {faults} faults"
+    )
 
 
 def _head(options: argparse.Namespace) -> int:

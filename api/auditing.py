@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -141,6 +141,17 @@ class _Line(msgspec.Struct):
     previous: str
     key_id: str
     signature: str  # base64 of DER
+
+
+def witness_path(environment: Mapping[str, str], data: Path) -> Path | None:
+    """Return where heads go for a witness: RULEWARD_AUDIT_WITNESS, ``-`` for nowhere, else beside the data.
+
+    Only a file on another machine, or on a disk that is written once, is a witness: see the audit guide.
+    """
+    stated = environment.get("RULEWARD_AUDIT_WITNESS") or ""
+    if stated == "-":
+        return None
+    return Path(stated).absolute() if stated else data / "audit-witness.ndjson"
 
 
 def write_witness(path: Path, heads: Iterable[SignedHead]) -> None:
