@@ -9,6 +9,7 @@ import msgspec
 
 from adapters.emr.fhir import Note, NoteKind
 from api.card_text import Language, escape, gap_text, plain, said, summary
+from api.identifiers import name_uuid
 from engine.decision import Decision, NotChecked, Words
 
 __all__ = ["Json", "Scene", "card_id", "gaps_card", "left_aside", "short"]
@@ -49,7 +50,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
 def card_id(decision_id: str, *parts: str) -> str:
     """Return a UUID that is the same whenever the same decision is rendered."""
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, "|".join(("ruleward", decision_id, *parts))))
+    return name_uuid(uuid.NAMESPACE_OID, "|".join(("ruleward", decision_id, *parts)))
 
 
 def short(release: str) -> str:

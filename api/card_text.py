@@ -43,7 +43,8 @@ _LINK = re.compile(r"https?://[^\s<>()\[\]\"'`\\|^{}]{1,2000}\Z", re.ASCII)
 
 def plain(written: str) -> str:
     """Return one line without control characters or marks that turn the direction of writing."""
-    return _CONTROL.sub(" ", written).strip()
+    # What is printable has none of them; asking that takes a tenth of the time of looking for each.
+    return (written if written.isprintable() else _CONTROL.sub(" ", written)).strip()
 
 
 @lru_cache(maxsize=8192)
@@ -57,7 +58,8 @@ def escape(written: str) -> str:
 
 
 def _escaped(written: str) -> str:
-    return _ADDRESS.sub(_unlinked, _MARKUP.sub(_escaped_mark, plain(written)))
+    line = _MARKUP.sub(_escaped_mark, plain(written))
+    return _ADDRESS.sub(_unlinked, line) if "//" in line or "www" in line.casefold() else line
 
 
 def _escaped_mark(match: re.Match[str]) -> str:
@@ -190,15 +192,27 @@ def _names(values: tuple[str, ...]) -> str:
 def why(step: Step, subjects: tuple[Subject, ...], language: Language) -> str:
     """Return one condition in short words: what was compared with what."""
     name = fact_name(step.name, subjects, language)
-    value = _value(step.value)
-    phrase = _PHRASES.get(step.operator)
-    sign = _OPERATORS.get(step.operator) or (said(phrase, language) if phrase else step.operator)
-    other = "" if step.compared_to is None else f" {_value(step.compared_to)}"
-    by = "" if not step.by else f" ({step.by})"
-    return _escaped(f"{name} {value} {sign}{other}{by}")
+    value, other = step.value, step.compared_to
+    if type(value) in _LASTING and type(other) in _LASTING:
+        return _kept_reason(name, value, step.operator, other, step.by, language)
+    return _reason(name, value, step.operator, other, step.by, language)
 
 
-@lru_cache(maxsize=2048)
+_LASTING = (str, float, bool, frozenset, dt.date, type(None))
+"""Types of which equal values are written alike; 1.0 and 1.00 as decimals are not."""
+
+
+def _reason(name: str, value: object, operator: str, other: object, by: str, language: Language) -> str:
+    phrase = _PHRASES.get(operator)
+    sign = _OPERATORS.get(operator) or (said(phrase, language) if phrase else operator)
+    against = "" if other is None else f" {_value(other)}"
+    return _escaped(f"{name} {_value(value)} {sign}{against}{f' ({by})' if by else ''}")
+
+
+_kept_reason = lru_cache(maxsize=8192, typed=True)(_reason)
+"""Drugs, classes and limits come again and again."""
+
+
 def _reference(reference: Reference, language: Language) -> str:
     title = escape(" ".join(part for part in (reference.title, reference.article) if part))
     if is_link(reference.href):
@@ -210,14 +224,19 @@ def _reference(reference: Reference, language: Language) -> str:
 
 
 def _row(row: RowCited, language: Language) -> str:
-    key = ", ".join(f"{column}={_value(value)}" for column, value in row.key.items())
-    parts = [escape(f"{row.table}: {key}")]
-    if row.source:
-        parts.append(escape(row.source))
-    if row.evidence:
-        grade = _EVIDENCE.get(row.evidence)
-        parts.append(said(grade, language) if grade else escape(row.evidence))
-    if row.read_on is None or row.evidence not in {"verified", "single"}:
+    key = ", ".join([f"{column}={_value(value)}" for column, value in row.key.items()])
+    return _cited(row.table, key, row.source, row.evidence, row.read_on is None, language)
+
+
+@lru_cache(maxsize=4096)
+def _cited(table: str, key: str, source: str, evidence: str, unread: bool, language: Language) -> str:
+    parts = [escape(f"{table}: {key}")]
+    if source:
+        parts.append(escape(source))
+    if evidence:
+        grade = _EVIDENCE.get(evidence)
+        parts.append(said(grade, language) if grade else escape(evidence))
+    if unread or evidence not in {"verified", "single"}:
         parts.append(said(_TO_VERIFY, language))
     return " · ".join(parts)
 
@@ -233,31 +252,41 @@ _HEADS = {
 
 def finding_text(finding: Finding, language: Language) -> str:
     """Return one finding in Markdown: message, advice, evidence, why, limits and the rule."""
-    colon = ":" if language == "zh" else ": "
+    sources, ending = _standing(
+        finding.references, finding.known_limits, finding.rule, finding.version, language
+    )
     mark = f" {said(_TO_VERIFY, language)}" if finding.to_be_verified else ""
     lines = [
         f"**{said(LEVEL[finding.level], language)}** {escape(said(finding.message, language))}{mark}",
         "",
     ]
-
-    def item(head: str, body: str) -> None:
-        lines.append(f"- {said(_HEADS[head], language)}{colon}{body}")
-
     if finding.advice is not None:
-        item("advice", escape(said(finding.advice, language)))
-    for reference in finding.references:
-        item("source", _reference(reference, language))
-    for row in finding.rows:
-        item("row", _row(row, language))
+        lines.append(_item("advice", escape(said(finding.advice, language)), language))
+    lines += sources
+    lines += [_item("row", _row(row, language), language) for row in finding.rows]
     true = [step for step in finding.trace if step.outcome is True][:_REASONS]
     reasons = [why(step, finding.subjects, language) for step in true]
     if reasons:
-        item("why", ("；" if language == "zh" else "; ").join(reasons))
-    if finding.known_limits:
-        limits = finding.known_limits
-        item("limits", escape(said(limits, language) if isinstance(limits, Words) else limits))
-    item("rule", f"{escape(finding.rule)} v{finding.version}")
+        lines.append(_item("why", ("；" if language == "zh" else "; ").join(reasons), language))
+    lines += ending
     return "\n".join(lines)
+
+
+def _item(head: str, body: str, language: Language) -> str:
+    return f"- {said(_HEADS[head], language)}{':' if language == 'zh' else ': '}{body}"
+
+
+@lru_cache(maxsize=2048)
+def _standing(
+    references: tuple[Reference, ...], limits: str | Words, rule: str, version: int, language: Language
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the lines of a rule that are the same in all its findings: its sources, and its ending."""
+    sources = [_item("source", _reference(one, language), language) for one in references]
+    ending = [_item("rule", f"{escape(rule)} v{version}", language)]
+    if limits:
+        told = escape(said(limits, language) if isinstance(limits, Words) else limits)
+        ending.insert(0, _item("limits", told, language))
+    return tuple(sources), tuple(ending)
 
 
 def gap_text(gap: NotChecked, language: Language) -> tuple[str, ...]:

@@ -5,11 +5,13 @@ A card never looks like a pass: no card at all means that every check required r
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
+
 import msgspec
 
 from api.card_gaps import Json, Scene, card_id, gaps_card, short
 from api.card_text import Language, escape, finding_text, is_link, plain, said, summary
-from engine.decision import LEVELS, Decision, Finding, Level, Words
+from engine.decision import LEVELS, Decision, Finding, Level, Reference, Words
 
 __all__ = ["OVERRIDE_SYSTEM", "Json", "Scene", "answer_of", "cards_of"]
 
@@ -81,13 +83,18 @@ def _order_card(
         card["suggestions"] = suggestions
         card["selectionBehavior"] = "at-most-one"
     if worst.level is not Level.NOTE:
-        card["overrideReasons"] = [
-            {"code": code, "system": OVERRIDE_SYSTEM, "display": said(words, language)}
-            for code, words in _OVERRIDE
-        ]
+        card["overrideReasons"] = _override_reasons(language)
     shown = [_shown(finding) for finding in findings]
     card["extension"] = {"com.ruleward.findings": shown, **({"com.ruleward.subject": order} if order else {})}
     return card
+
+
+@cache
+def _override_reasons(language: Language) -> tuple[Json, ...]:
+    return tuple(
+        {"code": code, "system": OVERRIDE_SYSTEM, "display": said(words, language)}
+        for code, words in _OVERRIDE
+    )
 
 
 def _shown(finding: Finding) -> Json:
@@ -98,13 +105,19 @@ def _shown(finding: Finding) -> Json:
 
 
 def _source(finding: Finding, language: Language) -> Json:
-    reference = finding.references[0] if finding.references else None
+    return _source_of(
+        finding.references[0] if finding.references else None, finding.title, finding.rule, language
+    )
+
+
+@lru_cache(maxsize=4096)
+def _source_of(reference: Reference | None, rule_title: Words, rule: str, language: Language) -> Json:
     label = plain(reference.title)[:200] if reference is not None else ""
     source: Json = {"label": label or "RuleWard"}
     if reference is not None and is_link(reference.href):
         source["url"] = reference.href
-    title = plain(said(finding.title, language))
-    topic: Json = {"system": TOPIC_SYSTEM, "code": finding.rule}
+    title = plain(said(rule_title, language))
+    topic: Json = {"system": TOPIC_SYSTEM, "code": rule}
     source["topic"] = {**topic, "display": title} if title else topic
     return source
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from api.identifiers import name_uuid
 from engine.decision import Decision, Finding, Level, NotChecked, RowCited, Stage, Step
 from engine.errors import NotReady, NotRecorded
 from engine.evaluate import evaluate
@@ -77,7 +78,7 @@ class DecisionService:
         decision = evaluate(snapshot, facts, at, stage, only)
         if left_aside:
             decision = msgspec.structs.replace(decision, left_aside=left_aside)
-        decision_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ruleward:{interface}:{key}:{request_digest}"))
+        decision_id = name_uuid(uuid.NAMESPACE_URL, f"ruleward:{interface}:{key}:{request_digest}")
         answer, cards = render(decision, decision_id, True)
         entry = Entry(
             id=decision_id,
