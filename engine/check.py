@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from engine.compile.closure import Judge, Test, all_of, compile_node, told
+from engine.compile.closure import Judge, Test, all_of, cheapest_first, compile_node, told
 from engine.compile.let import compile_let
 from engine.compile.scope import FIRST, INVARIANT, ROW, SECOND, Counted, Env, Scope
 from engine.decision import LEVELS, Finding, Level, NotChecked, Subject, Suggestion
@@ -275,10 +275,10 @@ def _split(check: Check, children: list[Test], residual: list[Test], validity: l
         check.key = constant_key(rest)
         rest = [test for test in rest if check.key is None or test is not check.key.test]
     check.gate = all_of(gates).judge if gates else None
-    check.gates = tuple(test.judge for test in gates)
+    check.gates = tuple(test.judge for test in cheapest_first(gates))
     check.needs = next((needed for test in gates if (needed := needed_by(test)) is not None), None)
     check.bound = next((bound for test in rest if (bound := bound_of(test)) is not None), None)
-    remaining = [*residual, *validity, *rest]
+    remaining = [*residual, *validity, *cheapest_first(rest)]
     check.rest = all_of(remaining).judge if remaining else _true
     check.judges = tuple(test.judge for test in remaining)
     if check.symmetric and not check.keys:

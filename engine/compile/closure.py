@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.compile.direct import compare, judge_cell, judge_constant, judge_facts, judge_unary
-from engine.compile.scope import AT, ROW, Env, Reader, Scope
+from engine.compile.scope import AT, FACTS, ROW, Env, Reader, Scope
 from engine.decision import Step
 from engine.knowledge import shown
 from engine.operators import OPERATORS
 from engine.rule import AllOf, Leaf, Node, Not
 from engine.vocabulary import Type
 
-__all__ = ["Judge", "Telling", "Test", "all_of", "compile_node", "told"]
+__all__ = ["Judge", "Telling", "Test", "all_of", "cheapest_first", "compile_node", "told"]
 
 Judge = Callable[[Env], bool | None]
 
@@ -32,12 +32,13 @@ name and operator, how to get the fact from which slot, the comparison and the c
 
 _FEW = (Type.TEXT, Type.YES_NO)
 _MOST_STEPS = 64
+_SUMMED_UP = 20  # the cost of what goes over the rows of a visit
 
 
 class Test:
     """A compiled condition and the places of the environment that it reads."""
 
-    __slots__ = ("judge", "leaf", "parts", "slots", "tellings")
+    __slots__ = ("cost", "judge", "leaf", "parts", "slots", "tellings")
 
     def __init__(
         self,
@@ -46,13 +47,30 @@ class Test:
         slots: frozenset[int],
         leaf: tuple[Reader, str, Reader | None] | None = None,
         parts: tuple[Test, ...] = (),
+        cost: int | None = None,
     ) -> None:
+        self.cost = _cost(leaf) if cost is None else cost  # roughly, beside a fact against a constant
         self.judge, self.tellings, self.slots, self.leaf = judge, tellings, slots, leaf
         self.parts = parts  # the conditions that it joins by *and*
 
     def steps(self, env: Env) -> list[Step]:
         """Tell every condition as it stands in this environment."""
         return told(self.tellings, env)
+
+
+def _cost(leaf: tuple[Reader, str, Reader | None] | None) -> int:
+    if leaf is None:
+        return _SUMMED_UP
+    return sum(
+        1 if one.get is not None or one.cell is not None else _SUMMED_UP if FACTS in one.slots else 2
+        for one in (leaf[0], leaf[2])
+        if one is not None and one.slots
+    )
+
+
+def cheapest_first(tests: Sequence[Test]) -> list[Test]:
+    """Order conditions for judging: what comes out is the same in any order, what it costs is not."""
+    return sorted(tests, key=lambda test: test.cost)
 
 
 def told(tellings: tuple[Telling, ...], env: Env) -> list[Step]:
@@ -75,9 +93,10 @@ def all_of(tests: Sequence[Test]) -> Test:
     """Join tests by *and*: false wins over unknown, unknown over true."""
     if len(tests) == 1:
         return tests[0]
-    judges = tuple(test.judge for test in tests)
+    judges = tuple(test.judge for test in cheapest_first(tests))
     judge = _pair(*judges) if len(judges) == 2 else _conjunction(judges)
-    return Test(judge, _tellings_of(tests), _slots_of(tests), parts=tuple(tests))
+    cost = sum(test.cost for test in tests)
+    return Test(judge, _tellings_of(tests), _slots_of(tests), parts=tuple(tests), cost=cost)
 
 
 def _pair(first: Judge, second: Judge) -> Judge:
@@ -106,7 +125,7 @@ def _conjunction(judges: tuple[Judge, ...]) -> Judge:
 
 
 def _any_of(tests: Sequence[Test]) -> Test:
-    judges = tuple(test.judge for test in tests)
+    judges = tuple(test.judge for test in cheapest_first(tests))
 
     def judge(env: Env) -> bool | None:
         outcome: bool | None = False
@@ -118,7 +137,7 @@ def _any_of(tests: Sequence[Test]) -> Test:
                 outcome = None
         return outcome
 
-    return Test(judge, _tellings_of(tests), _slots_of(tests))
+    return Test(judge, _tellings_of(tests), _slots_of(tests), cost=sum(test.cost for test in tests))
 
 
 def _not(test: Test) -> Test:
@@ -128,7 +147,7 @@ def _not(test: Test) -> Test:
         said = inner(env)
         return None if said is None else not said
 
-    return Test(judge, test.tellings, test.slots)
+    return Test(judge, test.tellings, test.slots, cost=test.cost)
 
 
 def _tellings_of(tests: Sequence[Test]) -> tuple[Telling, ...]:

@@ -130,6 +130,10 @@ def judge_unary(left: Reader, operator: str) -> _Judge | None:
         return lambda env: get(env[slot]) is not None
     if operator == "is_unknown":
         return lambda env: get(env[slot]) is None
+    if operator == "is_true":
+        return lambda env: get(env[slot])
+    if operator == "is_false":
+        return lambda env: None if (value := get(env[slot])) is None else not value
     return None
 
 

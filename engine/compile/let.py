@@ -23,6 +23,8 @@ from engine.vocabulary import Type
 
 __all__ = ["compile_let"]
 
+_FEW_ROWS = 2  # summed up again sooner than remembered
+
 
 def compile_let(word: str, let: Aggregate | Calculation, scope: Scope) -> Reader | None:
     """Compile a derived value to a reader of that name."""
@@ -147,12 +149,13 @@ def _aggregate_reader(
     summarise = _SUMMARIES[let.how]
     zero = Decimal(0) if gives is Type.MONEY else 0.0
 
-    def read(env: Env) -> Any:
+    def pick(env: Env) -> Any:
         rows = rows_of(env[FACTS])
+        return rows if some_of is None or rows is None else some_of(env, rows)
+
+    def over(env: Env, rows: Any) -> Any:
         if rows is None:
             return None
-        if some_of is not None:
-            rows = some_of(env, rows)
         values: list[Any] = []
         outer = env[OTHER]  # a derived value may be read while another ranges over its own rows
         for row in rows:
@@ -170,6 +173,9 @@ def _aggregate_reader(
             return None
         env[OTHER] = outer
         return summarise(values, zero)
+
+    def read(env: Env) -> Any:
+        return over(env, pick(env))
 
     def missing(env: Env) -> tuple[str, ...]:
         rows = rows_of(env[FACTS])
@@ -193,7 +199,7 @@ def _aggregate_reader(
 
     used = [part.slots for part in (where, field, by) if part is not None]
     slots = frozenset[int]().union({FACTS}, *used) - {OTHER}
-    value = read if where is None else _remembered(read, scope.asked)
+    value = read if where is None else _remembered(pick, over, scope.asked)
     reader = Reader(gives, value, word, slots, missing_names=missing, unit=field.unit if field else None)
     if let.how == "count" and (counted := _counted(let, where)) is not None:
         reader.counted, reader.read = counted, _count_of(counted, read)
@@ -232,20 +238,22 @@ def _told_apart(
     return some_of
 
 
-def _remembered(read: Callable[[Env], Any], asked: list[Reader]) -> Callable[[Env], Any]:
+def _remembered(
+    pick: Callable[[Env], Any], over: Callable[[Env, Any], Any], asked: list[Reader]
+) -> Callable[[Env], Any]:
     """Return a reader that sums up once a visit for each set of values that the rows are compared with."""
     if any(reader.type in (Type.MONEY, Type.NUMBER) for reader in asked):
-        return read  # equal numbers may still be written differently
+        return lambda env: over(env, pick(env))  # equal numbers may still be written differently
     outside = tuple(reader.read for reader in asked)
     self_key = object()
 
     def quick(env: Env) -> Any:
-        memo = env[MEMO]
-        if memo is None:  # outside a decision
-            return read(env)
+        memo, rows = env[MEMO], pick(env)
+        if memo is None or rows is None or len(rows) <= _FEW_ROWS:
+            return over(env, rows)
         key = (self_key, *[one(env) for one in outside])
         if key not in memo:
-            memo[key] = read(env)
+            memo[key] = over(env, rows)
         return memo[key]
 
     return quick
