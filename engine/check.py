@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from engine.compile.closure import Judge, Test, all_of, cheapest_first, compile_node, told
+from engine.compile.closure import Judge, Test, all_of, cheapest_first, compile_node
 from engine.compile.let import compile_let
 from engine.compile.scope import FIRST, INVARIANT, ROW, SECOND, Counted, Env, Scope
+from engine.compile.telling import together, told
 from engine.decision import LEVELS, Finding, Level, NotChecked, Subject, Suggestion
 from engine.derive import DERIVED
 from engine.drugs import Dictionary
@@ -86,7 +87,7 @@ class Check:
 
     def __init__(self, rule: Rule, table: Table | None, scope: Scope, test: Test, drugs: Dictionary) -> None:
         self.rule, self.table, self.test = rule, table, test
-        self.tellings = test.tellings
+        self.tellings = together(test.tellings)
         self.wanted: frozenset[str] = DERIVED  # the derived facts of items that it reads
         self.number = 0  # its place in the snapshot
         self.shadow = rule.status == "shadow"

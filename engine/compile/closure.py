@@ -12,26 +12,19 @@ from typing import Any
 
 from engine.compile.direct import compare, judge_cell, judge_constant, judge_facts, judge_unary
 from engine.compile.scope import AT, FACTS, ROW, Env, Reader, Scope
+from engine.compile.telling import Few, Plain, Telling, told
 from engine.decision import Step
 from engine.knowledge import shown
 from engine.operators import OPERATORS
 from engine.rule import AllOf, Leaf, Node, Not
 from engine.vocabulary import Type
 
-__all__ = ["Judge", "Telling", "Test", "all_of", "cheapest_first", "compile_node", "told"]
+__all__ = ["Judge", "Test", "all_of", "cheapest_first", "compile_node"]
 
 Judge = Callable[[Env], bool | None]
 
 
-Tell = Callable[[Env], Step]
-Plain = tuple[str, str, str, Callable[[Any], Any], int, Callable[..., bool], Any]
-Telling = Tell | Plain
-"""How one condition is told: by a function, or, where it is a plain fact against a constant, by its path,
-name and operator, how to get the fact from which slot, the comparison and the constant."""
-
-
 _FEW = (Type.TEXT, Type.YES_NO)
-_MOST_STEPS = 64
 _SUMMED_UP = 20  # the cost of what goes over the rows of a visit
 
 
@@ -71,22 +64,6 @@ def _cost(leaf: tuple[Reader, str, Reader | None] | None) -> int:
 def cheapest_first(tests: Sequence[Test]) -> list[Test]:
     """Order conditions for judging: what comes out is the same in any order, what it costs is not."""
     return sorted(tests, key=lambda test: test.cost)
-
-
-def told(tellings: tuple[Telling, ...], env: Env) -> list[Step]:
-    """Tell conditions; in one loop, since every finding carries its trace."""
-    steps: list[Step] = []
-    for telling in tellings:
-        if not isinstance(telling, tuple):
-            steps.append(telling(env))
-            continue
-        path, name, operator, get, slot, apply, constant = telling
-        value = get(env[slot])
-        if value is None:
-            steps.append(Step(path, name, operator, None, None, constant, "", (name,)))
-        else:
-            steps.append(Step(path, name, operator, apply(value, constant), value, constant))
-    return steps
 
 
 def all_of(tests: Sequence[Test]) -> Test:
@@ -240,7 +217,7 @@ def _unary(leaf: Leaf, left: Reader, py: Callable[[Any], bool], *, strict: bool)
         return Step(path, name, operator, py(value), shown(value), None)
 
     few = left.get is not None and left.type in _FEW
-    telling = _told_before(tell, left.read, None) if few else tell
+    telling: Telling = Few(tell, left.read, None) if few else tell
     return Test(judge_unary(left, operator) or judge, (telling,), left.slots, (left, operator, None))
 
 
@@ -285,26 +262,8 @@ def _binary(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., b
         return Step(path, name, operator, outcome, value, other, told_by)
 
     few = left.get is not None and left.type in _FEW and right.slots == {AT}
-    telling = _told_before(tell, read, read_right) if few else tell
+    telling: Telling = Few(tell, read, read_right) if few else tell
     return Test(judge, (telling,), slots, (left, operator, right))
-
-
-def _told_before(tell: Tell, read: Callable[[Env], Any], other: Callable[[Env], Any] | None) -> Tell:
-    """Return the same step again for the same value of a fact that takes few: a step never changes."""
-    held: dict[Any, tuple[Any, Step]] = {}
-
-    def again(env: Env) -> Step:
-        value, right = read(env), None if other is None else other(env)
-        found = held.get(value)
-        if found is not None and found[0] is right:
-            return found[1]
-        step = tell(env)
-        if len(held) >= _MOST_STEPS:
-            held.clear()
-        held[value] = right, step
-        return step
-
-    return again
 
 
 def _with_more(leaf: Leaf, left: Reader, readers: list[Reader], py: Callable[..., bool]) -> Test:
@@ -341,7 +300,7 @@ def _against_constant(leaf: Leaf, left: Reader, right: Reader, apply: Callable[.
     judge = judge_constant(left, operator, apply, constant)
     if left.get is not None and left.type not in _FEW and Type.TEXT_SET not in (left.type, right.type):
         path, name = sys.intern(leaf.path), sys.intern(left.name)
-        plain: Plain = (path, name, sys.intern(operator), left.get, left.slot, apply, constant)
+        plain = Plain(path, name, sys.intern(operator), left.get, left.slot, apply, constant)
         return Test(judge, (plain,), left.slots, (left, operator, right))
 
     def tell(env: Env) -> Step:
@@ -351,5 +310,5 @@ def _against_constant(leaf: Leaf, left: Reader, right: Reader, apply: Callable[.
         return Step(leaf.path, left.name, operator, outcome, shown(value), shown(constant), "", missing)
 
     few = left.get is not None and left.type in _FEW
-    telling = _told_before(tell, left.read, None) if few else tell
+    telling: Telling = Few(tell, left.read, None) if few else tell
     return Test(judge, (telling,), left.slots, (left, operator, right))
