@@ -6,8 +6,10 @@ import calendar
 import datetime as dt
 import math
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -17,6 +19,7 @@ __all__ = [
     "Note",
     "NoteKind",
     "Notes",
+    "Readings",
     "codings",
     "day",
     "days_possible",
@@ -28,6 +31,9 @@ __all__ = [
     "reference",
     "text",
 ]
+
+T = TypeVar("T")
+_ENCODE = msgspec.json.Encoder().encode
 
 Node = dict[str, object]
 Coding = tuple[str, str, str]
@@ -57,14 +63,17 @@ class Note(msgspec.Struct, frozen=True, order=True):
 class Notes:
     """Collect notes while mapping; bounded, so that a hostile body cannot grow the answer."""
 
-    __slots__ = ("_limit", "_notes")
+    __slots__ = ("_limit", "_notes", "told")
 
     def __init__(self, limit: int = 200) -> None:
         self._notes: list[Note] = []
         self._limit = limit
+        self.told = 0
+        """How often a note was to be made, kept or not."""
 
     def add(self, kind: NoteKind, path: str, what: str, name: str = "") -> None:
         """Keep one note unless the limit is reached."""
+        self.told += 1
         if len(self._notes) < self._limit:
             self._notes.append(Note(kind, path, what, name))
 
@@ -82,6 +91,41 @@ def _type(value: object) -> str:
         return "null"
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
     return names.get(type(value), type(value).__name__)
+
+
+_KEPT = 2048
+_LONGEST = 2000
+
+
+class Readings(Generic[T]):
+    """Remember what short pieces of JSON were read as; what was noted on the way is read anew each time.
+
+    Orders differ by patient and date, the ways of writing a drug and its dosage hardly do.
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: dict[object, T] = {}
+
+    def read(self, piece: object, notes: Notes, read: Callable[[], T], *further: object) -> T:
+        """Return what ``read`` gives for ``piece``; it may depend on that and ``further``, and on notes."""
+        try:
+            written = _ENCODE(piece)
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            return read()
+        if len(written) > _LONGEST:
+            return read()
+        key = (written, further)
+        found = self._kept.get(key)
+        if found is None:
+            before = notes.told
+            found = read()
+            if notes.told == before:
+                if len(self._kept) >= _KEPT:
+                    self._kept.clear()
+                self._kept[key] = found
+        return found
 
 
 def node(parent: Node, key: str, notes: Notes, path: str) -> Node | None:

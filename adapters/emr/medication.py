@@ -6,13 +6,16 @@ import datetime as dt
 from collections.abc import Mapping
 
 from adapters.emr.dose import Dose, combine, dose_of
-from adapters.emr.fhir import Node, NoteKind, Notes, codings, moment, node, nodes, number, text
+from adapters.emr.fhir import Node, NoteKind, Notes, Readings, codings, moment, node, nodes, number, text
 from adapters.emr.instruction import Instruction, days_of, quantity, read_instruction
 from adapters.emr.product import Drugs, Product, Products
 from adapters.emr.settings import Settings
 from engine.facts import Component, Medication
 
 __all__ = ["Prescribing", "unknown_medication"]
+
+
+_DOSAGES: Readings[list[Instruction]] = Readings()
 
 
 class Prescribing:
@@ -39,16 +42,14 @@ class Prescribing:
         """Return the medication and its components; what cannot be read is unknown in them, and noted."""
         notes, statement = self._notes, resource.get("resourceType") == "MedicationStatement"
         product = self._products.read(resource, path)
-        lines = nodes(resource, "dosage" if statement else "dosageInstruction", notes, path)
-        where = f"{path}.{'dosage' if statement else 'dosageInstruction'}"
-        instructions = [
-            read_instruction(
-                line, self._zone, notes, f"{where}[{position}]",
-                unitless_is_count=self._settings.unitless_dose_counts_units,
-            )
-            for position, line in enumerate(lines)
-        ]  # fmt: skip
-        _phases(instructions, notes, where)
+        key = "dosage" if statement else "dosageInstruction"
+        instructions = _DOSAGES.read(
+            resource.get(key),
+            notes,
+            lambda: self._instructions(resource, key, path),
+            self._zone,
+            self._settings.unitless_dose_counts_units,
+        )
         medication = Medication(
             id=item_id,
             in_focus=in_focus,
@@ -71,6 +72,18 @@ class Prescribing:
                 said or "",
             )
         return medication, self._components(medication, product, instructions, path)
+
+    def _instructions(self, resource: Node, key: str, path: str) -> list[Instruction]:
+        notes, where = self._notes, f"{path}.{key}"
+        instructions = [
+            read_instruction(
+                line, self._zone, notes, f"{where}[{position}]",
+                unitless_is_count=self._settings.unitless_dose_counts_units,
+            )
+            for position, line in enumerate(nodes(resource, key, notes, path))
+        ]  # fmt: skip
+        _phases(instructions, notes, where)
+        return instructions
 
     def _components(
         self, medication: Medication, product: Product, instructions: list[Instruction], path: str

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import msgspec
 
-from adapters.emr.fhir import Coding, Node, Notes, codings, label, node, nodes, number, text
+from adapters.emr.fhir import Coding, Node, Notes, Readings, codings, label, node, nodes, number, text
 from adapters.emr.routes import read_form
 from adapters.emr.settings import Settings
 from adapters.emr.strength import Strength, read_strengths, strength_of_ratio
@@ -91,15 +92,34 @@ class Product(msgspec.Struct):
     strengths: tuple[Strength, ...]
 
 
+_KNOWN: WeakKeyDictionary[Drugs, Readings[Product]] = WeakKeyDictionary()
+
+
+def _known(drugs: Drugs) -> Readings[Product]:
+    """Return what was read with this dictionary; it goes when the dictionary goes."""
+    found = _KNOWN.get(drugs)
+    if found is None:
+        found = _KNOWN[drugs] = Readings()
+    return found
+
+
 class Products:
     """Read the products of one request; holds the Medication resources that orders may refer to."""
 
     def __init__(self, drugs: Drugs, settings: Settings, notes: Notes, resources: Mapping[str, Node]) -> None:
         self._drugs, self._notes, self._resources = drugs, notes, resources
         self._further = dict(settings.code_systems)
+        self._systems = tuple(settings.code_systems)
+        self._known = _known(drugs)
 
     def read(self, resource: Node, path: str) -> Product:
         """Return the drug of one order as written and as understood."""
+        concept = resource.get("medicationCodeableConcept")
+        if concept is None:
+            return self._read(resource, path)
+        return self._known.read(concept, self._notes, lambda: self._read(resource, path), self._systems)
+
+    def _read(self, resource: Node, path: str) -> Product:
         notes = self._notes
         concept = node(resource, "medicationCodeableConcept", notes, path)
         held: Node | None = None
