@@ -14,7 +14,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from adapters.store.audit_ledger import Ledger
 from adapters.store.audit_reading import Sought, heads, reading, search, standing
-from adapters.store.sealing import Seal
 from api.access import caller_of, requires
 from api.audit_text import Counted, as_audit_event, as_csv, as_json, as_ndjson
 from api.auditing import head_line
@@ -68,8 +67,8 @@ _FORMATS = {"csv": (as_csv, "text/csv; charset=utf-8"), "ndjson": (as_ndjson, "a
 class _Desk:
     """What the routes share."""
 
-    def __init__(self, engine: sa.Engine, ledger: Ledger, seal: Seal, clock: Clock) -> None:
-        self.engine, self.ledger, self.seal, self.clock = engine, ledger, seal, clock
+    def __init__(self, engine: sa.Engine, ledger: Ledger, clock: Clock) -> None:
+        self.engine, self.ledger, self.clock = engine, ledger, clock
 
     def sought(self, wanted: Search) -> Sought:
         return Sought(
@@ -97,13 +96,13 @@ class _Desk:
         self.ledger.record(self.engine, noted)
 
 
-def router(engine: sa.Engine, ledger: Ledger, seal: Seal, clock: Clock) -> APIRouter:
+def router(engine: sa.Engine, ledger: Ledger, clock: Clock) -> APIRouter:
     """Return ``/audit/search``, ``/audit/export``, ``/audit/AuditEvent`` and ``/audit/heads``.
 
     Searches are POST: a patient's id has no place in a URL.
     """
     routes = APIRouter(prefix="/audit", tags=["audit"], responses=_REFUSALS)
-    desk = _Desk(engine, ledger, seal, clock)
+    desk = _Desk(engine, ledger, clock)
 
     def answered(answer: Callable[[], Response]) -> Response:
         try:

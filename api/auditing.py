@@ -13,6 +13,7 @@ import msgspec
 
 from adapters.gm_crypto.keys import KeyStore, Use
 from adapters.gm_crypto.provider import Provider
+from adapters.store.sealing import Seal
 from engine.audit import Event, Head, Kind, Result, SignedHead, event
 from engine.errors import RuleWardError
 from engine.ports import Clock
@@ -104,6 +105,12 @@ def event_of(happening: Happened, at: dt.datetime, source: str = "") -> Event:
             "method": happening.detail[:256],
         },
     )
+
+
+def sealed_note(seal: Seal, text: str) -> bytes:
+    """Return free text as an event may carry it (a reason, a comment); nothing where there are no keys."""
+    key = seal.active()
+    return seal.seal(text.encode(errors="replace"), b"audit/note", key) if key and text else b""
 
 
 class Monotonic(Protocol):
