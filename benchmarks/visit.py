@@ -8,6 +8,11 @@ values, past charges and a past visit; everything the rules ask for is known. Fi
 citations and trace; how many come out is printed. Loading starts from the canonical bytes of the release.
 Timed in process, on one core, with the collector as in the service: what was loaded is frozen.
 
+Visits come in two mixes. *Usual* gives one to three findings a visit, more than the shipped rules give on
+public synthetic patients (Synthea, about 6 interruptive findings in 100 orders); *crowded* draws drugs,
+doses and charges evenly and gives some 16, since each finding that is put into words has its own price.
+The targets are judged on *usual*; the figures of *crowded* stand beside them.
+
 Targets: median ≤ 0.25 ms, p99 ≤ 1 ms; the knowledge adds ≤ 80 MB of resident memory and loads in ≤ 2 s.
 
     python benchmarks/visit.py [--full] [--profile] [--json FILE] [--strict]
@@ -37,7 +42,7 @@ import msgspec
 
 from adapters.releases.folder import read_folder
 from benchmarks._report import Result, arguments, finish, resident_mb, table, time_rounds
-from benchmarks._visit_workload import AT, Sizes, extend, make_visits
+from benchmarks._visit_workload import AT, CROWDED, USUAL, Sizes, extend, make_visits
 from engine.decision import Decision, Stage
 from engine.evaluate import evaluate
 from engine.facts import Facts
@@ -133,6 +138,12 @@ def _profiled(snapshot: Snapshot, visits: Sequence[Facts]) -> None:
     pstats.Stats(profile).sort_stats("tottime").print_stats(25)
 
 
+def _result(case: str, ours: float, limit: float | None, *, judged: bool) -> Result:
+    if limit is None:
+        return Result("visit", case, ours, None, None, "", None)
+    return Result("visit", case, ours, None, None, f"≤ {limit:g}", ours <= limit if judged else None)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit code."""
     parser = arguments(__doc__)
@@ -149,25 +160,30 @@ def main(words: Sequence[str] | None = None) -> int:
     files = extend(shipped, sizes)
     cost = _cost_elsewhere(files)
     snapshot, _, _ = load(files)
-    visits = make_visits(snapshot, sizes, 500)
     print(
         f"{snapshot.count} rules, {sizes.pairs} pairs, {sizes.doses} dose rows,"
         f" {sizes.points} insurance points generated"
     )
-    _told([_check(snapshot, visit) for visit in visits])
-    timing = time_rounds(lambda visit: _check(snapshot, visit), visits, 10 if options.full else 5)
-    if options.profile:
-        _profiled(snapshot, visits)
-    measured = (
-        ("check of a visit, median ms", timing.median * 1e3, _MEDIAN_MS),
-        ("check of a visit, p99 ms", timing.p99 * 1e3, _P99_MS),
+    measured: list[tuple[str, float, float | None]] = []
+    for mix, visits in (
+        ("usual", make_visits(snapshot, sizes, 500, USUAL)),
+        ("crowded", make_visits(snapshot, sizes, 500, CROWDED)),
+    ):
+        print(f"\n{mix}")
+        _told([_check(snapshot, visit) for visit in visits])
+        timing = time_rounds(lambda visit: _check(snapshot, visit), visits, 10 if options.full else 5)
+        if options.profile:
+            _profiled(snapshot, visits)
+        judged = mix == "usual"
+        measured += [
+            (f"check of a {mix} visit, median ms", timing.median * 1e3, _MEDIAN_MS if judged else None),
+            (f"check of a {mix} visit, p99 ms", timing.p99 * 1e3, _P99_MS if judged else None),
+        ]
+    measured += [
         ("knowledge and rules in memory, MB", cost.memory_mb, _MEMORY_MB),
         ("knowledge and rules loaded, s", cost.tables_s + cost.rules_s, _LOAD_S),
-    )
-    results = [
-        Result("visit", case, ours, None, None, f"≤ {limit:g}", ours <= limit if options.full else None)
-        for case, ours, limit in measured
     ]
+    results = [_result(case, ours, limit, judged=options.full) for case, ours, limit in measured]
     results.append(Result("visit", "of the load, s for reading tables", cost.tables_s, None, None, "", None))
     return finish(results, options.json, strict=options.strict)
 

@@ -78,7 +78,7 @@ def _teller(reader: Reader, drugs: Dictionary) -> Callable[[Any], tuple[str, str
     if reader.type is Type.TEXT and not reader.options and not reader.drug:
         return tell_text
     # A code and a set of codes are said the same way each time, while a release lasts.
-    return functools.lru_cache(maxsize=1024)(tell) if reader.type in (Type.TEXT, Type.TEXT_SET) else tell
+    return functools.lru_cache(maxsize=8192)(tell) if reader.type in (Type.TEXT, Type.TEXT_SET) else tell
 
 
 def _parts(text: str, scope: Scope, path: str) -> Sequence[_Part]:

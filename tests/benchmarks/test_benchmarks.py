@@ -10,7 +10,7 @@ from adapters.releases.folder import read_folder
 from benchmarks._engine_peers import PEERS, missing_packages
 from benchmarks._engine_workload import make_rules, make_visits, naive
 from benchmarks._report import Result, finish
-from benchmarks._visit_workload import AT, Sizes, extend
+from benchmarks._visit_workload import AT, CROWDED, USUAL, Sizes, extend
 from benchmarks._visit_workload import make_visits as make_full_visits
 from benchmarks.visit import load
 from engine.decision import Stage
@@ -41,6 +41,20 @@ def test_the_visits_are_checked_by_every_shipped_rule_on_generated_knowledge() -
     assert {row.table for decision in decisions for found in decision.findings for row in found.rows} >= {
         "interaction_pairs"
     }
+
+
+def test_usual_visits_find_something_and_crowded_ones_far_more() -> None:
+    files, _ = read_folder(FOLDER)
+    sizes = Sizes(pairs=600, doses=200, points=200, ingredients=60)
+    snapshot, _, _ = load(extend(files, sizes))
+    usual, crowded = (
+        sum(
+            len(evaluate(snapshot, visit, AT, Stage.ORDER_SIGN).findings)
+            for visit in make_full_visits(snapshot, sizes, 30, mix)
+        )
+        for mix in (USUAL, CROWDED)
+    )
+    assert 0 < 2 * usual < crowded
 
 
 def test_results_are_written_as_a_list_and_a_missed_target_counts_when_asked(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_fact_by_itself_is_judged_as_the_operator_does(name: str, value: str |
 @pytest.mark.parametrize("name", ["multiply", "add", "subtract", "divide"])
 def test_a_value_is_worked_out_as_the_operator_does_to_the_last_digit(name: str) -> None:
     operator = OPERATORS[name]
-    numbers, money = (3.0, 0.1, -0.0, 0.0, 1e-7, 3), (Decimal("1.10"), Decimal("0"), Decimal("-2.5"))
+    numbers, money = (3.0, 0.1, -0.0, 0.0, 1e-7, 3), (Decimal("1.10"), Decimal(0), Decimal("-2.5"))
     values = {Type.NUMBER: numbers, Type.MONEY: money}
     for types in operator.signatures:
         if not set(types) <= values.keys():
