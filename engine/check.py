@@ -21,6 +21,7 @@ from engine.facts import COLLECTIONS, SINGLES
 from engine.keys import (
     SLOTS,
     Bound,
+    Common,
     Key,
     are_partners,
     bound_of,
@@ -102,7 +103,7 @@ class Check:
         self.gate: Judge | None = None
         self.needs: Counted | None = None
         self.bound: Bound | None = None
-        self.common: tuple[str, bool] | None = None  # the fact that two items must share, and if it is a set
+        self.common: Common | None = None  # the facts of two items that must have a value in common
         self.gates: tuple[Judge, ...] = ()  # the same, one by one
         self.rest: Judge = test.judge
         self.judges: tuple[Judge, ...] = (test.judge,)  # the same, one by one
@@ -282,7 +283,7 @@ def _split(check: Check, children: list[Test], residual: list[Test], validity: l
     remaining = [*residual, *validity, *cheapest_first(rest)]
     check.rest = all_of(remaining).judge if remaining else _true
     check.judges = tuple(test.judge for test in remaining)
-    if check.symmetric and not check.keys:
+    if check.key is None and not check.keys and len(check.words) > 1:
         check.common = next((common for test in rest if (common := common_to(test)) is not None), None)
     static = [test for test in rest if test.slots == _ROW_ALONE]
     alone = len(check.words) == 1 and check.key is not None and len(check.keys) > 1 and not check.partner

@@ -14,6 +14,7 @@ from engine.vocabulary import Type
 __all__ = [
     "SLOTS",
     "Bound",
+    "Common",
     "Key",
     "are_partners",
     "bound_of",
@@ -29,6 +30,9 @@ __all__ = [
 
 SLOTS = (FIRST, SECOND)
 """The places of the items that a rule binds."""
+
+Common = tuple[tuple[str, bool], tuple[str, bool]]
+"""A fact of the first item and one of the second, and whether each is a set."""
 
 _LOWER = ("greater_than", "greater_than_or_equal_to")
 _UPPER = ("less_than", "less_than_or_equal_to")
@@ -182,17 +186,19 @@ def bound_of(test: Test) -> Bound | None:
     return Bound(reader.name.partition(".")[2], right.read([]), lower=operator in _LOWER)
 
 
-def common_to(test: Test) -> tuple[str, bool] | None:
-    """Return the fact of which a condition asks two items to have a value in common."""
+def common_to(test: Test) -> Common | None:
+    """Return the facts, first and second, of which a condition asks two items to have a value in common."""
     if test.leaf is None or test.leaf[2] is None:
         return None
     left, operator, right = test.leaf
-    if right is None or left.get is None or right.get is None or left.type is not right.type:
-        return None
-    if left.name.partition(".")[2] != right.name.partition(".")[2] or {left.slot, right.slot} != set(SLOTS):
+    if left.get is None or right is None or right.get is None or left.type is not right.type:
         return None
     wanted = {"equal_to": Type.TEXT, "shares_at_least_one_element_with": Type.TEXT_SET}.get(operator)
-    return (left.name.partition(".")[2], left.type is Type.TEXT_SET) if left.type is wanted else None
+    if left.type is not wanted or {left.slot, right.slot} != set(SLOTS):
+        return None
+    is_set = wanted is Type.TEXT_SET
+    first, second = sorted((left, right), key=lambda reader: reader.slot)
+    return (first.name.partition(".")[2], is_set), (second.name.partition(".")[2], is_set)
 
 
 def drug_columns(rule: Rule, table: Table) -> frozenset[str]:

@@ -16,8 +16,9 @@ __all__ = ["judge_pairs"]
 
 
 def judge_pairs(run: Run, pairs: Pairs) -> None:
+    """Judge a check on all pairs of items that it concerns."""
     check, env = pairs.check, run.env
-    if run.gate_of(check) == CLOSED:
+    if run.gates[check.number] == CLOSED:
         return
     firsts = getattr(run.facts, check.attributes[0])
     seconds = getattr(run.facts, check.attributes[1])
@@ -27,7 +28,7 @@ def judge_pairs(run: Run, pairs: Pairs) -> None:
         kinds = zip(check.kinds, (firsts, seconds), strict=True)
         run.unknown(check, (), tuple(dict.fromkeys(kind for kind, items in kinds if items is None)))
         return
-    if _cannot_meet(run, pairs):
+    if not firsts or not seconds or _cannot_meet(run, pairs) or run.gate_of(check) == CLOSED:
         return
     if pairs.partners is not None:
         _run_partners(run, pairs, firsts, seconds)
@@ -64,9 +65,12 @@ def _cannot_meet(run: Run, pairs: Pairs) -> bool:
     if key is None:
         if check.common is None:
             return False
-        field, is_set = check.common
+        (field, is_set), (other, other_is_set) = check.common
         items, unknown = _by_value(run, check.attributes[0], field, is_set=is_set)
-        return not unknown and all(len(those) < 2 for those in items.values())
+        if check.symmetric and field == other:
+            return not unknown and all(len(those) < 2 for those in items.values())
+        others, not_known = _by_value(run, check.attributes[1], other, is_set=other_is_set)
+        return not unknown and not not_known and items.keys().isdisjoint(others.keys())
     attribute = check.attributes[check.slots.index(key.slot)]
     items, unknown = _by_value(run, attribute, key.field, is_set=key.is_set)
     if unknown:
