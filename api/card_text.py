@@ -193,13 +193,18 @@ def why(step: Step, subjects: tuple[Subject, ...], language: Language) -> str:
     """Return one condition in short words: what was compared with what."""
     name = fact_name(step.name, subjects, language)
     value, other = step.value, step.compared_to
-    if type(value) in _LASTING and type(other) in _LASTING:
+    if _lasting(value) and _lasting(other):
         return _kept_reason(name, value, step.operator, other, step.by, language)
     return _reason(name, value, step.operator, other, step.by, language)
 
 
 _LASTING = (str, float, bool, frozenset, dt.date, type(None))
 """Types of which equal values are written alike; 1.0 and 1.00 as decimals are not."""
+_TEXTS = {str}
+
+
+def _lasting(value: object) -> bool:
+    return type(value) in _LASTING or (isinstance(value, tuple) and set(map(type, value)) == _TEXTS)
 
 
 def _reason(name: str, value: object, operator: str, other: object, by: str, language: Language) -> str:
