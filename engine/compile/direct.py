@@ -30,7 +30,18 @@ _NUMBERS: dict[str, Callable[[Any, Any], bool]] = {
     "less_than_or_equal_to": lambda left, right: right - left >= -EPSILON,
 }
 _TEXTS: dict[str, Callable[[Any, Any], bool]] = {"equal_to": python.eq, "not_equal_to": python.ne}
-_QUICK = {
+
+
+def _overlap(left: Any, right: Any) -> bool:
+    """Say whether two periods overlap; one without length counts as the moment of its start."""
+    (begun, ended), (other_begun, other_ended) = left, right
+    if begun < other_begun:
+        return bool(other_begun < ended)
+    return begun == other_begun or bool(begun < other_ended)
+
+
+_QUICK: dict[Type, dict[str, Callable[[Any, Any], bool]]] = {
+    Type.INTERVAL: {"overlaps": _overlap},
     Type.NUMBER: _NUMBERS,
     Type.TEXT: _TEXTS,
     Type.MONEY: {**_TEXTS, "greater_than": python.gt, "less_than": python.lt},

@@ -300,10 +300,12 @@ def _fact(word: FactWord, name: str, slot: int) -> Reader:
     if word.type is Type.INTERVAL:
         return Reader(
             Type.INTERVAL,
-            _period(slot),
+            lambda env: _period(env[slot]),
             name,
             frozenset({slot}),
             missing_names=lambda _: (f"{name[:-7]}.start",),
+            get=_period,
+            slot=slot,
         )
     get, read = _reading(word.field, slot)
     return Reader(
@@ -319,15 +321,9 @@ def _fact(word: FactWord, name: str, slot: int) -> Reader:
     )
 
 
-def _period(slot: int) -> Callable[[Env], Any]:
-    latest = dt.datetime.max
-
-    def read(env: Env) -> tuple[dt.datetime, dt.datetime] | None:
-        item = env[slot]
-        start = item.start
-        return None if start is None else (start, item.end or latest)
-
-    return read
+def _period(item: Any) -> tuple[dt.datetime, dt.datetime] | None:
+    start = item.start
+    return None if start is None else (start, item.end or dt.datetime.max)
 
 
 def _coerce(raw: Any, type_: Type) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import itertools
 from decimal import Decimal
 from typing import Any
 
@@ -96,3 +98,12 @@ def test_a_value_is_worked_out_as_the_operator_does_to_the_last_digit(name: str)
         for left in values[types[0]]:
             for right in values[types[1]]:
                 assert str(quick(left, right)) == str(operator(left, right))
+
+
+def test_periods_overlap_as_the_operator_says_even_empty_open_and_backward_ones() -> None:
+    begun, tick = dt.datetime(2026, 3, 1), dt.timedelta.resolution
+    moments = (begun, begun + tick, begun + dt.timedelta(days=1), dt.datetime.max)
+    periods = list(itertools.product(moments[:-1], moments))
+    quick = compare("overlaps", Type.INTERVAL, OPERATORS["overlaps"].py)
+    for left, right in itertools.product(periods, periods):
+        assert quick(left, right) == OPERATORS["overlaps"](left, right)
