@@ -46,6 +46,8 @@ class Run:
         """Return the gates with those shut for which the visit lacks what they need at all."""
         standing, memo = self.standing, self.env[MEMO]
         gates = bytearray(standing.waiting)
+        if self.only is not None:  # whether a check is asked for at all is seen at its gate
+            gates = gates.replace(bytes((OPEN,)), bytes((UNSET,)))
         for key, (needed, numbers) in self.snapshot.plan.needs.items():
             counts = memo[key] = needed.count(self.env)
             # Unknown: whatever needs it has to be judged.

@@ -93,7 +93,9 @@ class Snapshot:
             )
             checks = self.checks.values()
             gates = bytes(
-                UNSET if stage in check.rule.stages and check.rule.in_force(on) else CLOSED
+                (UNSET if check.gates else OPEN)
+                if stage in check.rule.stages and check.rule.in_force(on)
+                else CLOSED
                 for check in checks
             )
             waiting = bytes(
