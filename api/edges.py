@@ -44,14 +44,6 @@ _CSP_PAGE = (
     b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; "
     b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 )
-_CSP_DOCS = (
-    b"content-security-policy",
-    b"default-src 'self' https://cdn.jsdelivr.net https://fastapi.tiangolo.com; img-src 'self' data: "
-    b"https://fastapi.tiangolo.com; script-src 'self' 'unsafe-inline' https://cdn.jsdelivr.net; style-src "
-    b"'self' 'unsafe-inline' https://cdn.jsdelivr.net; object-src 'none'; frame-ancestors 'none'",
-)
-"""Of FastAPI's own pages, which load their script from elsewhere; they are not served in production."""
-
 _NO_STORE = (b"cache-control", b"no-store")
 _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
@@ -309,18 +301,12 @@ class _Answer:
         if self.upload is not None and not self.upload.done:
             theirs.append((b"connection", b"close"))  # or the rest of the body would be taken, without end
         if not policy:
-            theirs.append(self._policy(page))
+            theirs.append(_CSP_PAGE if page else _CSP_DATA)
         if not cached:
             theirs.append(_NO_STORE)
         if self._scope["scheme"] == "https":
             theirs.append(_HSTS)
         return theirs
-
-    def _policy(self, page: bool) -> tuple[bytes, bytes]:
-        if not page:
-            return _CSP_DATA
-        docs = self._settings.demo and self._scope["path"] in ("/docs", "/docs/oauth2-redirect")
-        return _CSP_DOCS if docs else _CSP_PAGE
 
 
 def _is_problem(message: Message) -> bool:

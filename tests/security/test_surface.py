@@ -18,8 +18,6 @@ from api.edges import build_edges
 from api.settings import read_settings
 
 UNDESCRIBED = {
-    ("GET", "/docs"): "FastAPI's page; in production off",
-    ("GET", "/docs/oauth2-redirect"): "FastAPI's page; in production off",
     ("GET", "/openapi.json"): "the description itself; in production off",
     ("OPTIONS", "/cds-services"): "preflight without an origin: 204 and Allow",
     ("OPTIONS", "/cds-services/{service_id}"): "preflight without an origin: 204 and Allow",
