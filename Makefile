@@ -43,7 +43,8 @@ rules: $(VENV)/run.stamp ## lint every rule and run every case
 	$(BIN)/ruleward rules check
 
 bench: $(VENV)/bench.stamp ## every benchmark at its quick size
-	@status=0; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python "$$file" || status=1; done; exit $$status
+	@tools/servers.sh install bench
+	@status=0; for file in benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python "$$file" || status=1; done; tools/servers.sh report bench; exit $$status
 
 docs: $(VENV)/test.stamp ## write docs/language.md and docs/rules/ from the operators and the rules
 	$(BIN)/python -m tools.write_docs

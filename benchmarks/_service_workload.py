@@ -1,4 +1,9 @@
-"""Make the request that the service benchmarks send: an order-sign of ten orders for one patient."""
+"""Make the requests that the service benchmarks send: an order-sign of ten orders for one patient.
+
+The ordinary one: a man of 69 with hypertension, on aspirin, without a measured eGFR; it is answered with
+a few cards and a few checks that could not be made. The crowded one: a man of 76 with atrial fibrillation
+on warfarin, with which several of the orders interact. The benchmark prints what each is answered with.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +31,8 @@ _DRUGS: tuple[tuple[str, str, str, str, float, str, str], ...] = (
     ("cetirizine-1", "R06AE07", "盐酸西替利嗪片 10mg×12片/盒", "每次10mg,每日1次,口服", 10, "mg", "qd"),
     ("losartan-1", "C09CA01", "氯沙坦钾片 50mg×7片/盒", "每次50mg,每日1次,口服", 50, "mg", "qd"),
 )
-_TAKEN = ("warfarin-1", "B01AA03", "华法林钠片 2.5mg×60片/瓶", "每次2.5mg,每日1次,口服", 2.5, "mg", "qd")
+_WARFARIN = ("warfarin-1", "B01AA03", "华法林钠片 2.5mg×60片/瓶", "每次2.5mg,每日1次,口服", 2.5, "mg", "qd")
+_ASPIRIN = ("aspirin-1", "B01AC06", "阿司匹林肠溶片 100mg×30片/盒", "每次100mg,每日1次,口服", 100, "mg", "qd")
 
 
 def _request(drug: tuple[str, str, str, str, float, str, str], status: str, day: str) -> dict[str, object]:
@@ -72,8 +78,9 @@ def _bundle(*resources: dict[str, object]) -> dict[str, object]:
     return {"resourceType": "Bundle", "type": "searchset", "entry": entries}
 
 
-def order_sign() -> bytes:
+def order_sign(*, crowded: bool = False) -> bytes:
     """Return the body; :data:`PLACE` stands in it once."""
+    diagnosis, name = ("I48.901", "心房颤动") if crowded else ("I10.x00", "高血压病")
     clinical = "http://terminology.hl7.org/CodeSystem/condition-clinical"
     body = {
         "hook": "order-sign",
@@ -85,7 +92,12 @@ def order_sign() -> bytes:
             "draftOrders": _bundle(*[_request(drug, "draft", "2026-03-01") for drug in _DRUGS]),
         },
         "prefetch": {
-            "patient": {"resourceType": "Patient", "id": "P1", "gender": "male", "birthDate": "1950-02-03"},
+            "patient": {
+                "resourceType": "Patient",
+                "id": "P1",
+                "gender": "male",
+                "birthDate": "1950-02-03" if crowded else "1957-02-03",
+            },
             "encounter": {
                 "resourceType": "Encounter",
                 "id": "E1",
@@ -107,13 +119,13 @@ def order_sign() -> bytes:
                     "id": "af",
                     "clinicalStatus": {"coding": [{"system": clinical, "code": "active"}]},
                     "code": {
-                        "coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": "I48.901"}],
-                        "text": "心房颤动",
+                        "coding": [{"system": "http://hl7.org/fhir/sid/icd-10", "code": diagnosis}],
+                        "text": name,
                     },
                     "subject": _PATIENT,
                 }
             ),
-            "meds": _bundle(_request(_TAKEN, "active", "2026-02-20")),
+            "meds": _bundle(_request(_WARFARIN if crowded else _ASPIRIN, "active", "2026-02-20")),
             "medStatements": None,
             "labs": _bundle(
                 _observation("cr", "laboratory", "14682-9", "肌酐", 88, "umol/L"),

@@ -20,6 +20,9 @@ from typing import Self
 
 import httpx
 
+if __name__ == "__main__":  # run as a file, this folder would stand before the package that it measures
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 from benchmarks._report import Result, arguments, finish, quantile, table
 from benchmarks._service_load import Measured, running_service, wrk
 from benchmarks._service_workload import PLACE, SERVICE, order_sign
