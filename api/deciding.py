@@ -42,9 +42,16 @@ class DecisionService:
     """Turn facts into a recorded answer. One a process, shared by every interface."""
 
     def __init__(
-        self, in_force: InForce, log: DecisionLog, digest: Digest, clock: Clock, meter: Meter
+        self,
+        in_force: InForce,
+        log: DecisionLog,
+        digest: Digest,
+        clock: Clock,
+        meter: Meter,
+        site: str = "",
     ) -> None:
         self._in_force, self._log, self.digest, self._clock, self._meter = in_force, log, digest, clock, meter
+        self._site = site  # where every decision of this service belongs
 
     def in_force(self) -> Snapshot:
         """Return the snapshot in force; read it once a request. Raises ``NotReady`` before the first."""
@@ -96,6 +103,8 @@ class DecisionService:
             answer=answer,
             cards=cards,
             patient=patient,
+            site=self._site,
+            department=facts.visit.department or "",
         )
         recorded = True
         try:

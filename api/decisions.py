@@ -100,7 +100,7 @@ def _render(decision: Decision, decision_id: str, recorded: bool) -> tuple[bytes
 def router(service: DecisionService, log: StoredDecisions, clock: Clock, site: str = "") -> APIRouter:
     """Return ``POST /decisions``, ``POST /decisions/explain`` and ``GET /decisions/{id}``.
 
-    ``site`` is that of every decision of this service; its department is not recorded.
+    ``site`` is taken for that of decisions which were recorded without one.
     """
     routes = APIRouter(prefix="/decisions", tags=["decisions"])
     asked = msgspec.json.Decoder(Asked)
@@ -182,7 +182,10 @@ def router(service: DecisionService, log: StoredDecisions, clock: Clock, site: s
             entry = await log.get(decision_id)
         except NotRecorded as error:
             return problem(503, "The decision log cannot be read", str(error))
-        if entry is None or not sees(request, Verb.READ, Resource.DECISION, Place(site)):
+        if entry is None:
+            return problem(404, "No such decision")
+        place = Place(entry.site or site, entry.department)
+        if not sees(request, Verb.READ, Resource.DECISION, place):
             return problem(404, "No such decision")
         body = {
             "id": entry.id,

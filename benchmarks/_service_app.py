@@ -35,7 +35,9 @@ class _BareWorker(Worker):
         self.log = StoredDecisions(
             self.engine, connect=writing_connection(self.engine), patience=settings.patience
         )
-        self.service = DecisionService(self.follower, self.log, sm3, self.clock, self.metrics)
+        self.service = DecisionService(
+            self.follower, self.log, sm3, self.clock, self.metrics, settings.identity.site
+        )
 
 
 def create_app() -> ASGIApp:

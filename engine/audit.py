@@ -263,6 +263,8 @@ def payload_of(entry: Entry) -> bytes:
             entry.cards,
             entry.patient,
             len(entry.trace),
+            # Decisions from before they had a place keep their digests.
+            *((entry.site, entry.department) if entry.site or entry.department else ()),
         )
     )
     # The bulk as it is: the lengths in front say where each part ends, and SM3 costs 5 µs a kilobyte.

@@ -50,6 +50,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     answer: bytes  # JSON of the answer as sent, so that a retry gets the same
     cards: tuple[str, ...] = ()  # ids by which feedback will refer to it
     patient: str = ""  # the caller's own id of the patient, never a name
+    site: str = ""  # where it belongs, which decides who may read it; empty: not known
+    department: str = ""
     # For the audit log only; the decision's row does not hold them.
     who: str = ""  # account of whoever asked
     source: str = ""  # where from: address, system

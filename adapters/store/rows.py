@@ -62,6 +62,8 @@ def decision_row(entry: Entry, moment: Callable[[dt.datetime], object], seal: Se
         sealed("patient", entry.patient.encode()),
         patient_blind(seal, entry.patient),
         key,
+        entry.site,
+        entry.department,
     )
 
 

@@ -90,6 +90,9 @@ decision: Final = Table(
     Column("patient_blind", Text, nullable=False, server_default="", comment="equal for equal patients"),
     # Of trace, answer and patient: sealing.py.
     Column("seal_key", Text, nullable=False, server_default="", comment="empty: not sealed"),
+    # Last, as the migration adds them: months of PostgreSQL are copied column by column in this order.
+    Column("site", Text, nullable=False, server_default="", comment="empty: not known"),
+    Column("department", Text, nullable=False, server_default="", comment="of the visit; decides who reads"),
     UniqueConstraint("key"),
     Index(None, "at"),
     Index(None, "release"),
