@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import argon2
 import sqlalchemy as sa
@@ -14,10 +14,10 @@ from fastapi import APIRouter, FastAPI
 
 from adapters.identity.embedded import Provider, new_secret
 from adapters.identity.key_ring import KeyRing
-from adapters.identity.keys import KeySet, RemoteKeys, discover, read_keys
+from adapters.identity.keys import Fetch, KeySet, RemoteKeys, discover, fetch_json, read_keys
 from adapters.identity.passwords import Passwords
 from adapters.identity.replay import Replays
-from adapters.identity.seal import FileSeal
+from adapters.identity.seal import FileSeal, Keeper, KeptSeal
 from adapters.identity.settings import CdsTrust, OidcTrust, Settings
 from adapters.identity.sign_in import SignIn
 from adapters.identity.tokens import AccessTokens, CdsClient, CdsTokens, FindsKey, Issuer
@@ -35,8 +35,8 @@ from engine.ports import Clock
 __all__ = [
     "AuditWatch",
     "Identity",
-    "KeptSeal",
     "build_identity",
+    "kept_seal",
     "log_happening",
     "make_demo_accounts",
     "make_editor_client",
@@ -83,33 +83,13 @@ class AuditWatch:
             _LOG.error("an audit event of identity is not recorded: %s", error)
 
 
-class Keeper(Protocol):
-    """What is wanted of the keys of stored data; ``adapters.gm_crypto.envelope.EnvelopeSeal`` is one."""
+def kept_seal(settings: Settings, data: Path, keeper: Keeper) -> KeptSeal:
+    """Return what seals identity's secrets under the data keys.
 
-    def active(self) -> str: ...
-
-    def seal(self, content: bytes, context: bytes, key_id: str, /) -> bytes: ...
-
-    def open(self, sealed: bytes, context: bytes, /) -> bytes: ...
-
-
-class KeptSeal:
-    """Seal under the site's data keys (SM4-GCM by default): fulfils ``engine.identity.Seal``."""
-
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-
-    def seal(self, plain: bytes, context: str) -> bytes:
-        """Return what holds the id of its key."""
-        return self._keeper.seal(plain, _place(context), self._keeper.active())
-
-    def open(self, sealed: bytes, context: str) -> bytes:
-        """Return what was sealed; ``CryptoError`` when it cannot be opened."""
-        return self._keeper.open(sealed, _place(context))
-
-
-def _place(context: str) -> bytes:
-    return f"identity {context}".encode()
+    Where there is an ``identity.key`` of before, what it sealed opens until ``ruleward keys reseal``.
+    """
+    before = settings.seal_key or data / "identity.key"
+    return KeptSeal(keeper, FileSeal(before) if before.exists() else None)
 
 
 class Identity:
@@ -124,8 +104,10 @@ class Identity:
         *,
         watch: Watch = log_happening,
         seal: Seal | None = None,
+        fetch: Fetch = fetch_json,
         hasher: argon2.PasswordHasher | None = None,
     ) -> None:
+        """``fetch`` gets the keys of those whose tokens are trusted."""
         self.settings = settings
         self.store = StoredIdentity(engine)
         self.passwords = Passwords(hasher)
@@ -137,9 +119,9 @@ class Identity:
         )
         self.provider = Provider(self.store, self.keys, self.passwords, clock, watch, base_url=base_url)
         self.revocations = Revocations(self.store.revoked, clock)
-        issuers = [self.provider.as_issuer(), *([_issuer(settings.oidc)] if settings.oidc else [])]
+        issuers = [self.provider.as_issuer(), *([_issuer(settings.oidc, fetch)] if settings.oidc else [])]
         self.tokens = AccessTokens(issuers, clock, self.revocations)
-        cds = CdsTokens(map(_cds_client, settings.cds_clients), Replays(self.store), clock)
+        cds = CdsTokens([_cds_client(one, fetch) for one in settings.cds_clients], Replays(self.store), clock)
         self.access = Access(
             self.tokens,
             cds,
@@ -181,14 +163,14 @@ def build_identity(settings: Settings, engine: sa.Engine, clock: Clock, data: Pa
     return Identity(settings, engine, clock, data)
 
 
-def _issuer(trust: OidcTrust) -> Issuer:
+def _issuer(trust: OidcTrust, fetch: Fetch) -> Issuer:
     async def address() -> str:
-        return trust.jwks or await discover(trust.issuer)
+        return trust.jwks or await discover(trust.issuer, fetch)
 
     return Issuer(
         name=trust.issuer,
         audience=trust.audience,
-        keys=RemoteKeys(address),
+        keys=RemoteKeys(address, fetch=fetch),
         algorithms=trust.algorithms,
         kinds=frozenset({"jwt", "at+jwt"}),
         roles_claim=trust.roles_claim,
@@ -198,11 +180,11 @@ def _issuer(trust: OidcTrust) -> Issuer:
     )
 
 
-def _cds_client(trust: CdsTrust) -> CdsClient:
+def _cds_client(trust: CdsTrust, fetch: Fetch) -> CdsClient:
     async def address() -> str:
         return trust.jku
 
-    keys: FindsKey = KeySet(read_keys(trust.jwks)) if trust.jwks else RemoteKeys(address)
+    keys: FindsKey = KeySet(read_keys(trust.jwks)) if trust.jwks else RemoteKeys(address, fetch=fetch)
     return CdsClient(
         issuer=trust.iss, keys=keys, jku=trust.jku, site=trust.site, departments=frozenset(trust.departments)
     )

@@ -15,6 +15,7 @@ from adapters.gm_crypto.provider import CryptoError
 from adapters.gm_crypto.settings import in_demo_mode, open_keys, read
 from adapters.store.database import open_database
 from adapters.store.resealing import compact, reseal, rows_by_key
+from adapters.store.resealing_secrets import reseal_secrets, secrets_by_key
 from api.settings import Settings, read_settings
 
 __all__ = ["add_verbs"]
@@ -51,19 +52,24 @@ def _opened() -> tuple[Settings, EnvelopeSeal, KeyStore]:
 
 
 def _status(_options: argparse.Namespace) -> int:
-    settings, _, store = _opened()
+    settings, seal, store = _opened()
     engine = open_database(settings.database_url, patience=settings.patience)
-    rows = rows_by_key(engine)
-    print(f"{'key':10}{'use':7}{'state':9}{'made':22}rows")
+    rows, secrets = rows_by_key(engine), secrets_by_key(engine, seal.key_of)
+    print(f"{'key':10}{'use':7}{'state':9}{'made':22}{'rows':10}secrets")
     for key in sorted(store.ring().keys, key=lambda key: (key.use, key.made_at)):
-        count = f"{rows.pop(key.id, 0)}" if key.use is Use.DATA else ""
+        data = key.use is Use.DATA
+        count = f"{rows.pop(key.id, 0):<10}{secrets.pop(key.id, 0)}" if data else ""
         print(f"{key.id:10}{key.use:7}{key.state:9}{key.made_at:%Y-%m-%d %H:%M:%S}   {count}".rstrip())
     open_rows = rows.pop("", 0)
     if open_rows:
         print(f"{open_rows} rows are not sealed. Write: ruleward keys reseal --compact")
-    for key_id, number in rows.items():
-        print(f"{number} rows are under the key {key_id}, which is not in the key store.")
-    return 1 if rows else 0
+    elsewhere = secrets.pop("", 0)
+    if elsewhere:
+        print(f"{elsewhere} secrets of identity are under identity.key. Write: ruleward keys reseal")
+    for what, counts in (("rows", rows), ("secrets of identity", secrets)):
+        for key_id, number in counts.items():
+            print(f"{number} {what} are under the key {key_id}, which is not in the key store.")
+    return 1 if rows or secrets else 0
 
 
 def _rotate(options: argparse.Namespace) -> int:
@@ -88,15 +94,20 @@ def _reseal(options: argparse.Namespace) -> int:
 
 def _seal_anew(settings: Settings, seal: EnvelopeSeal, store: KeyStore) -> int:
     """Bring all rows under the active key, then retire the keys that nothing is under."""
+    from api.identity import kept_seal
+
     engine = open_database(settings.database_url, patience=settings.patience)
+    kept = kept_seal(settings.identity, settings.data, seal)
     left = {"any"}
     passes = 0
     while left and passes < _PASSES:
         passes += 1
         done = reseal(engine, seal)
         print(f"{done.rows} rows are sealed anew, {done.refused} do not open")
-        left = set(rows_by_key(engine)) - {seal.active()}
-        if done.refused:
+        secrets = reseal_secrets(engine, kept, seal.key_of, seal.active())
+        print(f"{secrets.rows} secrets of identity are sealed anew, {secrets.refused} do not open")
+        left = {*rows_by_key(engine), *secrets_by_key(engine, seal.key_of)} - {seal.active()}
+        if done.refused or secrets.refused:
             break
     for key in store.ring().of(Use.DATA):
         if key.state is State.OLD and key.id not in left:

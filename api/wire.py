@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from adapters.gm_crypto.envelope import EnvelopeSeal
 from adapters.gm_crypto.settings import open_keys
 from adapters.gm_crypto.sm3 import sm3
+from adapters.identity.keys import fetching
 from adapters.releases.announcer import Bell
 from adapters.store.audit_ledger import Ledger
 from adapters.store.database import open_database
 from adapters.store.decisions import StoredDecisions, writing_connection
 from api.deciding import DecisionService
-from api.identity import AuditWatch, Identity
+from api.identity import AuditWatch, Identity, kept_seal
 from api.metrics import Metrics
 from api.outside import OutsideTransport
 from api.publishing import Publisher
@@ -56,8 +57,18 @@ class Worker:
         )
         self.outside = OutsideTransport(settings.outside)
         self.watch = AuditWatch(self.log.record, self.clock)
-        self.identity = Identity(settings.identity, self.engine, self.clock, settings.data, watch=self.watch)
-        self.service = DecisionService(self.follower, self.log, sm3, self.clock, self.metrics)
+        self.identity = Identity(
+            settings.identity,
+            self.engine,
+            self.clock,
+            settings.data,
+            watch=self.watch,
+            seal=kept_seal(settings.identity, settings.data, self.seal),
+            fetch=fetching(self.outside),
+        )
+        self.service = DecisionService(
+            self.follower, self.log, sm3, self.clock, self.metrics, settings.identity.site
+        )
 
     async def close(self) -> None:
         """Write what waits and let go."""

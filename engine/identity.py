@@ -31,6 +31,8 @@ __all__ = [
     "SigningKey",
     "TokenStore",
     "Watch",
+    "key_place",
+    "one_time_place",
 ]
 
 
@@ -177,6 +179,16 @@ class Watch(Protocol):
     """Take note of what happened."""
 
     def __call__(self, happening: Happening, /) -> None: ...
+
+
+def key_place(kid: str) -> str:
+    """Return the place of a signing key, to which its sealed private half is bound."""
+    return f"key {kid}"
+
+
+def one_time_place(account_id: str) -> str:
+    """Return the place of an account's TOTP secret."""
+    return f"totp {account_id}"
 
 
 class Seal(Protocol):

@@ -80,6 +80,11 @@ class EnvelopeSeal:
         content = self._provider.open(self._key(header[1:].hex()).material, body, header + context)
         return zlib.decompress(content) if header[:1] == _COMPRESSED else content
 
+    def key_of(self, sealed: bytes, /) -> str:
+        """Return the id of the key that a value names; empty when it was not sealed here."""
+        header = sealed[:_HEADER]
+        return header[1:].hex() if len(header) == _HEADER and header[:1] in (_AS_IT_IS, _COMPRESSED) else ""
+
     def blind(self, text: str, field: str, /) -> str:
         """Return what stands for ``text`` in the index of ``field``: equal for equal text, and no more."""
         content = f"{field}\0{text}".encode(errors="surrogatepass")

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from joserfc import jwk, jwt
 
-from engine.identity import Seal, SigningKey
+from engine.identity import Seal, SigningKey, key_place
 from engine.ports import Clock
 
 __all__ = ["ALGORITHM", "KeyRing"]
@@ -95,7 +95,7 @@ class KeyRing:
         self._signing = None
         for one in held:
             if one.signs_from <= at < one.signs_until:
-                private = jwk.import_key(json.loads(self._seal.open(one.private, f"key {one.kid}")))
+                private = jwk.import_key(json.loads(self._seal.open(one.private, key_place(one.kid))))
                 self._signing = (one.kid, private, one.signs_until)
                 return
 
@@ -107,7 +107,7 @@ class KeyRing:
             SigningKey(
                 kid=kid,
                 algorithm=ALGORITHM,
-                private=self._seal.seal(private, f"key {kid}"),
+                private=self._seal.seal(private, key_place(kid)),
                 public=json.dumps(made.as_dict(private=False)),
                 signs_from=at,
                 signs_until=at + _SIGNS,

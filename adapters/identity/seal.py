@@ -1,17 +1,18 @@
-"""Seal keys and one-time secrets with a key in a file of the data folder, or of a site's own keeper."""
+"""Seal signing keys and one-time secrets under the site's data keys, or by a key in a file of its own."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine.errors import RuleWardError
+from engine.identity import Seal
 
-__all__ = ["FileSeal", "SealBroken"]
+__all__ = ["FileSeal", "Keeper", "KeptSeal", "SealBroken"]
 
 _NONCE: Final = 12
 _KEY: Final = 32
@@ -65,3 +66,40 @@ class FileSeal:
         if len(key) != _KEY:
             raise SealBroken(f"{self._path.name} holds no key of {_KEY} bytes. Restore it from the backup.")
         return key
+
+
+class Keeper(Protocol):
+    """What is wanted of the keys of stored data; ``adapters.gm_crypto.envelope.EnvelopeSeal`` is one."""
+
+    def active(self) -> str: ...
+
+    def seal(self, content: bytes, context: bytes, key_id: str, /) -> bytes: ...
+
+    def open(self, sealed: bytes, context: bytes, /) -> bytes: ...
+
+
+class KeptSeal:
+    """Seal under the site's data keys (SM4-GCM by default): fulfils ``engine.identity.Seal``.
+
+    ``before`` opens what another seal has sealed, until it is sealed anew.
+    """
+
+    def __init__(self, keeper: Keeper, before: Seal | None = None) -> None:
+        self._keeper, self._before = keeper, before
+
+    def seal(self, plain: bytes, context: str, /) -> bytes:
+        """Return what holds the id of its key."""
+        return self._keeper.seal(plain, _place(context), self._keeper.active())
+
+    def open(self, sealed: bytes, context: str, /) -> bytes:
+        """Return what was sealed; ``RuleWardError`` when it cannot be opened."""
+        try:
+            return self._keeper.open(sealed, _place(context))
+        except RuleWardError:
+            if self._before is None:
+                raise
+            return self._before.open(sealed, context)
+
+
+def _place(context: str) -> bytes:
+    return f"identity {context}".encode()

@@ -18,7 +18,16 @@ import pyotp
 from adapters.identity.passwords import Passwords
 from adapters.identity.refusal import SignInRefused
 from engine.access import needs_second_factor
-from engine.identity import Account, AccountStore, Happening, Seal, Session, SessionStore, Watch
+from engine.identity import (
+    Account,
+    AccountStore,
+    Happening,
+    Seal,
+    Session,
+    SessionStore,
+    Watch,
+    one_time_place,
+)
 from engine.ports import Clock
 
 __all__ = ["IDLE", "LONGEST", "SignIn", "Standing", "digest_of"]
@@ -28,7 +37,6 @@ LONGEST: Final = dt.timedelta(hours=12)
 _PASSWORD_AGE: Final = dt.timedelta(days=90)
 _STEP: Final = 30
 _DRIFT: Final = 1
-_CONTEXT: Final = "totp "
 
 
 class Store(AccountStore, SessionStore, Protocol):
@@ -173,7 +181,7 @@ class SignIn:
         sealed = standing.account.totp_secret
         if sealed is None:
             raise SignInRefused("code")
-        key = self._seal.open(sealed, _CONTEXT + standing.account.id).decode()
+        key = self._seal.open(sealed, one_time_place(standing.account.id)).decode()
         step = self._step(key, code)
         if step is None or not self._store.take_step(standing.account.id, step):
             self._watch(Happening(kind="second_factor", result="refused", subject=standing.account.id))
@@ -195,7 +203,7 @@ class SignIn:
         """Return a new TOTP secret and its otpauth address; it counts once a code confirms it."""
         self._may_enrol(standing)
         key = pyotp.random_base32()
-        sealed = self._seal.seal(key.encode(), _CONTEXT + standing.account.id)
+        sealed = self._seal.seal(key.encode(), one_time_place(standing.account.id))
         self._store.change_session(standing.session.id, enrolling=sealed)
         return key, pyotp.TOTP(key, interval=_STEP).provisioning_uri(
             name=standing.account.name, issuer_name="RuleWard"
@@ -208,10 +216,13 @@ class SignIn:
         sealed = standing.session.enrolling
         if sealed is None:
             raise SignInRefused("again")
-        step = self._step(self._seal.open(sealed, _CONTEXT + standing.account.id).decode(), code)
+        place = one_time_place(standing.account.id)
+        key = self._seal.open(sealed, place)
+        step = self._step(key.decode(), code)
         if step is None:
             raise SignInRefused("code")
-        self._store.change(standing.account.id, totp_secret=sealed, totp_step=step)
+        # Sealed anew: the data key may have changed since the page was shown.
+        self._store.change(standing.account.id, totp_secret=self._seal.seal(key, place), totp_step=step)
         self._watch(
             Happening(kind="second_factor", result="enrolled", subject=standing.account.id, detail="otp")
         )

@@ -12,10 +12,10 @@ from adapters.gm_crypto.file_keys import FileKeyStore
 from adapters.gm_crypto.provider import CryptoError
 from adapters.gm_crypto.soft import SoftProvider
 from adapters.identity.passwords import Passwords
+from adapters.identity.seal import KeptSeal
 from adapters.store.accounts import StoredIdentity
 from adapters.store.database import open_database
 from api.accounts_cli import add_verbs
-from api.identity import KeptSeal
 
 
 def run(*words: str) -> int:

@@ -114,7 +114,7 @@ def test_open_rows_are_named_then_sealed_then_rotated(
 
     assert run("status") == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    data = {line[0]: (line[2], line[-1]) for line in lines if line[1] == Use.DATA}
+    data = {line[0]: (line[2], line[-2]) for line in lines if line[1] == Use.DATA}
     assert data == {first: (State.RETIRED, "0"), made: (State.ACTIVE, "10")}
 
 
