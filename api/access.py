@@ -107,13 +107,12 @@ class Revocations:
 
     async def refresh(self) -> None:
         """Ask the database when it is time; raises ``AccessRefused`` after a minute without an answer."""
-        now = time.monotonic()
-        if now - self._tried_at < self._seconds:
+        if self._fresh():
             return
         async with self._lock:
-            if time.monotonic() - self._tried_at < self._seconds:
+            if self._fresh():
                 return
-            self._tried_at = now
+            self._tried_at = time.monotonic()
             try:
                 self._held = await asyncio.to_thread(self._read, self._clock())
                 self._read_at = time.monotonic()
@@ -122,6 +121,11 @@ class Revocations:
         if time.monotonic() - self._read_at > self._stale:
             self.changed()
             raise AccessRefused(503, "Who calls cannot be established now")
+
+    def _fresh(self) -> bool:
+        """Tell whether nothing needs asking; before the first answer everybody waits for it."""
+        now = time.monotonic()
+        return now - self._tried_at < self._seconds and now - self._read_at <= self._stale
 
 
 class Access:

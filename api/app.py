@@ -17,10 +17,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from adapters.emr.client import FhirReader
-from api import cds_hooks, decisions, health, nhsa
+from api import audit, cds_hooks, decisions, health, nhsa
 from api.access import requires
 from api.edges import build_edges
 from api.guard import ensure_ours
+from api.logging import Traced
 from api.settings import Settings, read_settings
 from api.wire import Worker, build_worker
 from engine.access import Resource, Verb
@@ -37,7 +38,7 @@ def create_app() -> ASGIApp:
     ensure_ours()
     _end_with_the_supervisor()
     settings = read_settings(os.environ, FOLDER)
-    return build_edges(build_app(settings), settings.edges)
+    return Traced(build_edges(build_app(settings), settings.edges))
 
 
 def _end_with_the_supervisor() -> None:
@@ -96,6 +97,7 @@ def build_app(settings: Settings, worker: Worker | None = None) -> FastAPI:
             worker.follower, worker.log, worker.metrics, worker.engine, worker.clock, worker.outside
         )
     )
+    app.include_router(audit.router(worker.engine, worker.ledger, worker.clock))
     # Last: routes are tried one after the other, and an order's check must not wait for thirty pages.
     worker.identity.install(app)
     if settings.cors_origins:

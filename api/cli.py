@@ -11,6 +11,9 @@ from pathlib import Path
 from adapters.gm_crypto.sm3 import sm3
 from adapters.releases.folder import read_folder
 from api.accounts_cli import add_verbs as add_account_verbs
+from api.archive_cli import add_verbs as add_archive_verbs
+from api.audit_cli import add_verbs as add_audit_verbs
+from api.backup_cli import add_verbs as add_backup_verbs
 from api.keys_cli import add_verbs as add_key_verbs
 from engine.cases import run_cases
 from engine.decision import Stage
@@ -32,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check_verb(verbs)
     add_key_verbs(verbs)
     add_account_verbs(verbs)
+    add_audit_verbs(verbs)
+    add_backup_verbs(verbs)
+    add_archive_verbs(verbs)
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import sqlalchemy as sa
 from watchfiles import watch
@@ -60,16 +61,33 @@ def examine_folder(root: Path, digest: Digest) -> tuple[str, bytes]:
     return pack(files, digest)
 
 
+class Keeper(Protocol):
+    """Who keeps the audit log while this runs."""
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Publisher:
     """Keep the tables up to date, watch a rules folder and publish every good state of it.
 
     ``root`` is ``None`` where releases come only through the database: then only the tables are seen to.
+    ``keeper`` keeps the audit log from when the tables are there.
     """
 
     def __init__(
-        self, root: Path | None, engine: sa.Engine, bell: Bell, digest: Digest, clock: Clock
+        self,
+        root: Path | None,
+        engine: sa.Engine,
+        bell: Bell,
+        digest: Digest,
+        clock: Clock,
+        keeper: Keeper | None = None,
     ) -> None:
         self._root, self._engine, self._bell, self._digest, self._clock = root, engine, bell, digest, clock
+        self._keeper = keeper
+        self._keeping = False
         self._lead = Lead(engine)
         self._stop = threading.Event()
         self._refused = ""
@@ -157,6 +175,8 @@ class Publisher:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(2.0)
+        if self._keeper is not None and self._keeping:
+            self._keeper.close()
         self._lead.give_up()
 
     def _run_humbly(self) -> None:
@@ -181,6 +201,9 @@ class Publisher:
         if not self._prepared:
             upgrade(self._engine)
             self._prepared = True
+        if self._keeper is not None and not self._keeping:
+            self._keeper.start()
+            self._keeping = True
 
     def _insist(self, act: Callable[[], object]) -> bool:
         """Act until the database takes it; returns ``False`` if stopped before."""

@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 import uvicorn
@@ -18,6 +17,7 @@ from adapters.store.database import StoreError, open_database, upgrade
 from api.connection import BoundedProtocol
 from api.guard import ensure_ours
 from api.identity import prepare
+from api.logging import configuration
 from api.settings import Settings, read_settings
 from api.supervise import Supervisor, listen
 from api.tls import TlsOptions
@@ -28,16 +28,6 @@ __all__ = ["serve"]
 _LOG = logging.getLogger("ruleward.supervisor")
 _GRACE_SECONDS = 20
 _AGAIN_SECONDS = 2.0
-_LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-    # One line a migration or request says nothing that the decision log and the metrics do not.
-    "loggers": {"alembic": {"level": "WARNING"}, "httpx": {"level": "WARNING"}},
-}
-"""Of the supervisor and of every worker, which uvicorn starts afresh."""
 
 
 def serve(
@@ -60,11 +50,12 @@ def serve(
         )  # workers read it as well
     settings = read_settings(os.environ, shipped_rules)
     open_keys(settings.crypto)  # a wrong passphrase must end it here, not each worker again and again
-    logging.config.dictConfig(_LOGGING)
+    logs = configuration(os.environ.get("RULEWARD_LOG") or "text")
+    logging.config.dictConfig(logs)
     config = uvicorn.Config(
         application,
         factory=True,
-        log_config=_LOGGING,
+        log_config=logs,
         access_log=False,  # a URL may carry an id; the decision log and the metrics say what happened
         timeout_graceful_shutdown=_GRACE_SECONDS,
         server_header=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -16,6 +17,9 @@ from adapters.releases.announcer import Bell
 from adapters.store.audit_ledger import Ledger
 from adapters.store.database import open_database
 from adapters.store.decisions import StoredDecisions, writing_connection
+from adapters.store.months import make_months
+from api.audit_keeper import AuditKeeper
+from api.auditing import ClockWatch, KeySigner, witness_path
 from api.deciding import DecisionService
 from api.identity import AuditWatch, Identity, kept_seal
 from api.metrics import Metrics
@@ -83,6 +87,24 @@ def build_worker(settings: Settings) -> Worker:
 
 
 def build_publisher(settings: Settings) -> Publisher:
-    """Return what keeps the tables up to date and publishes the rules folder; nothing is connected yet."""
+    """Return what keeps the tables and the audit log and publishes the rules folder; nothing is connected."""
     engine = open_database(settings.database_url, patience=settings.patience)
-    return Publisher(settings.rules, engine, Bell(settings.redis_url), sm3, clock_in(settings.zone))
+    clock = clock_in(settings.zone)
+    provider, keys = open_keys(settings.crypto)
+    seal = EnvelopeSeal(provider, keys)
+    keeper = AuditKeeper(
+        engine,
+        Ledger(engine.dialect.name, sm3, seal),
+        KeySigner(provider, keys),
+        seal,
+        sm3,
+        clock,
+        ClockWatch(clock, time.monotonic),
+        witness_path(settings.crypto.environment, settings.data),
+        chores=(lambda: _no_answer(make_months(engine, clock())),),
+    )
+    return Publisher(settings.rules, engine, Bell(settings.redis_url), sm3, clock, keeper)
+
+
+def _no_answer(_: int) -> None:
+    return None
