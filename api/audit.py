@@ -57,6 +57,10 @@ class Export(Search):
 
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {
+        "description": "The body is no JSON in UTF-8",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    },
     401: {"description": "A token is needed", **PROBLEM},
     403: {"description": "This is not yours to do", **PROBLEM},
     503: {"description": "The database does not answer, so that nothing is shown", **PROBLEM},
