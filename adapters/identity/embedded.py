@@ -7,7 +7,7 @@ import secrets
 from typing import Any, Final, Protocol
 
 import msgspec
-from authlib.oauth2.rfc6749 import AuthorizationServer, OAuth2Error
+from authlib.oauth2.rfc6749 import AuthorizationServer, InvalidRequestError, OAuth2Error
 from authlib.oauth2.rfc9207 import IssuerParameter
 from joserfc import jwk
 
@@ -83,6 +83,13 @@ class _Server(AuthorizationServer):  # type: ignore[misc]
     def query_client(self, client_id: str) -> grants.KnownClient | None:
         client = self.provider.store.client(client_id[:200])
         return None if client is None or client.disabled else grants.KnownClient(client, self.provider)
+
+    def get_authorization_grant(self, request: grants.Request) -> Any:
+        """Return the grant; refuse a response type that an error may not repeat (RFC 6749, 4.1.2.1) too."""
+        try:
+            return super().get_authorization_grant(request)
+        except ValueError:
+            raise InvalidRequestError("The response type cannot be read.") from None
 
     def save_token(self, token: dict[str, object], request: Any) -> None:
         """Do nothing: refresh tokens are kept when made, access tokens are not kept."""

@@ -40,6 +40,7 @@ class KeyRing:
         self._shown: dict[str, jwk.Key] = {}
         self._signing: tuple[str, jwk.Key, dt.datetime] | None = None
         self._looked_at = float("-inf")
+        self._trouble: Exception | None = None
         self._lock = threading.Lock()
 
     def sign(self, claims: dict[str, object], kind: str) -> str:
@@ -76,7 +77,12 @@ class KeyRing:
     async def find(self, kid: str) -> jwk.Key | None:
         """Return the public key; asks the store at most once a second for one that is unknown."""
         key = self._shown.get(kid)
-        if key is None and time.monotonic() - self._looked_at > _PAUSE_SECONDS:
+        # While somebody looks, the others wait: what he finds may be theirs. A worker begins without keys.
+        if key is None and (
+            self._lock.locked()
+            or self._trouble is not None
+            or time.monotonic() - self._looked_at > _PAUSE_SECONDS
+        ):
             import asyncio
 
             await asyncio.to_thread(self._look)
@@ -85,7 +91,15 @@ class KeyRing:
 
     def _look(self) -> None:
         with self._lock:
-            self._load()
+            if time.monotonic() - self._looked_at > _PAUSE_SECONDS:
+                self._trouble = None
+                try:
+                    self._load()
+                except Exception as error:
+                    self._trouble = error
+                    raise
+            elif self._trouble is not None:  # the store is away, which does not make a key unknown
+                raise self._trouble.with_traceback(None)
 
     def _load(self) -> None:
         at = self._clock()

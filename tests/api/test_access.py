@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime as dt
 import hashlib
@@ -9,6 +10,7 @@ import html
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from joserfc import jwk, jwt
 
 from adapters.identity.settings import CdsTrust, Settings, read
 from adapters.store.database import open_database, upgrade, writing
-from api.access import requires, sees
+from api.access import Revocations, requires, sees
 from api.accounts import NewAccount, account_of
 from api.identity import Identity, make_demo_accounts, make_editor_client
 from engine.access import GRANTS, SCOPES, Permission, Place, Resource, Role, Verb
@@ -971,6 +973,25 @@ def test_settings_are_demo_unless_said(tmp_path: Path) -> None:
 
 def test_permissions_are_written_verb_and_resource() -> None:
     assert str(Permission(Verb.READ, Resource.DECISION)) == "read:decision"
+
+
+def test_a_response_type_that_no_error_may_repeat_is_refused_as_any_other(house: House) -> None:
+    answer = house.browser().get(authorization(response_type='co"de\\é\x07'))
+    assert answer.status_code == 400
+
+
+async def test_before_the_first_answer_about_revoked_tokens_everybody_waits_for_it() -> None:
+    def read(_: dt.datetime) -> frozenset[str]:
+        time.sleep(0.05)
+        return frozenset({"gone"})
+
+    revocations = Revocations(read, lambda: dt.datetime.now(dt.UTC))
+
+    async def ask() -> frozenset[str]:
+        await revocations.refresh()
+        return revocations()
+
+    assert await asyncio.gather(*(ask() for _ in range(20))) == [frozenset({"gone"})] * 20
 
 
 # The whole service
