@@ -6,11 +6,13 @@ MAKEFLAGS += --no-print-directory
 
 PORT ?= 8000
 WORKERS ?= 2
+KILL_ROUNDS ?= 200
+FUZZ_REQUESTS ?= 20000
 VENV := .venv
 BIN := $(VENV)/bin
 DECLARED := setup.cfg pyproject.toml requirements.lock
 
-.PHONY: help run test check coverage rules bench docs lock sbom audit servers new-rule new-adapter kill-test-long clean
+.PHONY: help run test check coverage rules bench docs lock sbom audit servers new-rule new-adapter kill-test-long fuzz-long clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -58,8 +60,11 @@ new-adapter: $(VENV)/run.stamp ## an adapter's skeleton: NAME=system
 coverage: $(VENV)/test.stamp servers ## which lines the tests reach
 	$(BIN)/coverage run -m pytest && $(BIN)/coverage report
 
-kill-test-long: $(VENV)/test.stamp servers ## the tests that kill the service again and again, for minutes
-	$(BIN)/python -m pytest -m long
+kill-test-long: $(VENV)/test.stamp servers ## kill service, worker, PostgreSQL and Redis again and again: KILL_ROUNDS=200
+	RULEWARD_KILL_ROUNDS=$(KILL_ROUNDS) $(BIN)/python -m pytest -m "long and not fuzz" -s
+
+fuzz-long: $(VENV)/test.stamp ## send every operation generated requests as each role: FUZZ_REQUESTS=20000
+	RULEWARD_FUZZ_REQUESTS=$(FUZZ_REQUESTS) $(BIN)/python -m pytest -m "long and fuzz" -s
 
 lock: $(VENV)/test.stamp ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-emit-index-url --python-version 3.11 \

@@ -383,7 +383,9 @@ def new_rules_folder() -> type[RulesFolder]:
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Remember the long tests that were left out; what ``-k`` leaves out is the caller's wish."""
     _left_out.extend(
-        f"{item.nodeid} (long: make kill-test-long)" for item in items if "long" in item.keywords
+        f"{item.nodeid} (long: make {'fuzz' if 'fuzz' in item.keywords else 'kill-test'}-long)"
+        for item in items
+        if "long" in item.keywords
     )
 
 

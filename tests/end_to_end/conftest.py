@@ -8,14 +8,35 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 import pytest
+import sqlalchemy as sa
+
+from adapters.gm_crypto.envelope import EnvelopeSeal
+from adapters.gm_crypto.settings import open_keys
+from adapters.gm_crypto.sm3 import sm3
+from adapters.store.accounts import StoredIdentity
+from adapters.store.audit_reading import altered_decisions, reading
+from adapters.store.database import open_database
+from api.accounts import NewAccount, account_of
+from api.audit_keeper import verify_all
+from api.auditing import KeySigner
+from api.settings import Settings, read_settings
+from api.wire import build_worker
+from engine.access import SCOPES, Role
+from engine.identity import Client
 
 _START_SECONDS = 60.0
+_PRODUCTION = {
+    "RULEWARD_MODE": "production",
+    "RULEWARD_BASE_URL": "https://ruleward.example",
+    "RULEWARD_KEY_PASSPHRASE": "of these tests alone",
+}
 PLACE = "00000000-0000-4000-8000-000000000000"
 
 
@@ -33,6 +54,7 @@ class Service:
             "RULEWARD_DATA": str(data),
             **environment,
         }
+        self._environment.setdefault("RULEWARD_BASE_URL", f"http://localhost:{port}")
         self._workers = workers
         self.log_file = data.with_suffix(".log")
         self.process: subprocess.Popen[bytes] | None = None
@@ -88,6 +110,37 @@ class Service:
                 continue
         self.process.wait()
 
+    def kill_supervisor(self) -> None:
+        """SIGKILL the supervisor and wait for its workers' end, as whoever restarts it does."""
+        workers = self.workers()
+        self.kill()
+        give_up = time.monotonic() + _START_SECONDS
+        while any(Path(f"/proc/{one}").exists() for one in workers):
+            assert time.monotonic() < give_up, "workers outlive their supervisor"
+            time.sleep(0.01)
+
+    def audit_faults(self) -> list[str]:
+        """Return what is wrong with the chain of its audit log, and with decisions against their entries."""
+        settings = self._settings()
+        provider, keys = open_keys(settings.crypto)
+        seal, engine = EnvelopeSeal(provider, keys), self.database()
+        found = list(verify_all(engine, KeySigner(provider, keys), seal, sm3, ()).faults)
+        with reading(engine) as connection:
+            found += altered_decisions(connection, sm3, seal, None)
+        engine.dispose()
+        return [fault.what for fault in found]
+
+    def database(self) -> sa.Engine:
+        """Return an engine of its database, for the test to look into."""
+        return open_database(self._settings().database_url, patience=10.0)
+
+    def callers(self) -> Callers:
+        """Return who makes tokens for this service, with an account of each role."""
+        return Callers(self._settings())
+
+    def _settings(self) -> Settings:
+        return read_settings(self._environment, self.data)
+
     def stop(self) -> int:
         """SIGTERM; returns the exit code once all has ended."""
         assert self.process is not None
@@ -106,6 +159,43 @@ class Service:
                 self.process.wait(30)
             except subprocess.TimeoutExpired:
                 self.kill_all()
+
+
+class Callers:
+    """An account of every role and a service account in a running service's database, and their tokens."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._worker = build_worker(settings)  # one that does not run: its keys are the service's
+        self._identity, clock = self._worker.identity, self._worker.clock
+        self.accounts: dict[Role, str] = {}
+        self.clients = ("his",)
+        store: StoredIdentity = self._identity.store
+        store.put_client(Client(id="his", title="HIS", kind="service", scopes=tuple(sorted(SCOPES))))
+        for role in set(Role) - {Role.SERVICE}:
+            wanted = NewAccount(
+                name=f"one-{role}",
+                title="王医生",
+                staff_number=f"one-{role}",
+                roles=(role,),
+                departments=("icu",),
+            )
+            account, _ = account_of(wanted, self._identity.passwords, clock())
+            store.add(account)
+            self.accounts[role] = account.id
+
+    def token(self, role: Role) -> str:
+        """Return an access token for five minutes, as the embedded provider signs them."""
+        base, now = self._identity.settings.base_url, int(self._worker.clock().timestamp())
+        told: dict[str, object] = {
+            "iss": base, "aud": base, "sub": self.accounts.get(role, self.clients[0]), "iat": now,
+            "exp": now + 300, "jti": uuid.uuid4().hex, "roles": [str(role)], "amr": ["pwd", "otp"],
+            "departments": ["icu"], "scope": " ".join(sorted(SCOPES)) if role is Role.SERVICE else "",
+        }  # fmt: skip
+        return self._identity.keys.sign(told, "at+jwt")
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._worker.engine.dispose()
 
 
 def _children(parent: int) -> list[int]:
@@ -136,6 +226,12 @@ def new_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     yield make
     for one in made:
         one.end()
+
+
+@pytest.fixture(scope="session")
+def production() -> dict[str, str]:
+    """Return the settings without which production does not start."""
+    return dict(_PRODUCTION)
 
 
 @pytest.fixture(scope="session")

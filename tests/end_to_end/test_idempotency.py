@@ -1,4 +1,4 @@
-"""The same idempotency key sent again and again, at once and with replies lost: one row, one answer."""
+"""One idempotency key sent again and again, at once, replies cut: one row, one audit entry, one answer."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import httpx
 import pytest
 
-TIMES = 200
-AT_ONCE = 60
-CUT_EVERY = 7
+AT_ONCE = 0.3
+CUT = 0.15
+"""Shares: sent at once, and sent besides with the connection closed before the answer has come."""
 PLACE = b"00000000-0000-4000-8000-000000000000"
 CDS = "/cds-services/ruleward-order-sign"
 
@@ -26,35 +26,45 @@ class Service(Protocol):
     data: Path
 
 
-def rows(data: Path, interface: str, ids: set[str]) -> int:
+def kept(data: Path, query: str, *values: str) -> list[str]:
     with sqlite3.connect(f"file:{data / 'ruleward.db'}?mode=ro", uri=True) as connection:
-        query = f"SELECT count(*) FROM decision WHERE interface = ? AND id IN ({','.join('?' * len(ids))})"
-        found: int = connection.execute(query, [interface, *sorted(ids)]).fetchone()[0]
-        return found
+        return [row[0] for row in connection.execute(query, values)]
 
 
-async def cut(service: Service, path: str, headers: dict[str, str], body: bytes) -> None:
+def rows(data: Path, interface: str) -> list[str]:
+    return kept(data, "SELECT id FROM decision WHERE interface = ?", interface)
+
+
+def entries(data: Path) -> list[str]:
+    return kept(data, "SELECT object FROM audit_entry WHERE kind = 'check'")
+
+
+async def cut(
+    service: Service, path: str, headers: dict[str, str], body: bytes, chance: random.Random
+) -> None:
     """Send a request and hang up before its answer."""
     _, writer = await asyncio.open_connection("127.0.0.1", service.port)
     lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     writer.write("\r\n".join([*lines, "", ""]).encode() + body)
     await writer.drain()
-    await asyncio.sleep(random.Random(len(body)).uniform(0, 0.01))
+    await asyncio.sleep(chance.uniform(0, 0.05))
     writer.close()
 
 
 async def send_again_and_again(
-    service: Service, path: str, headers: dict[str, str], body: bytes
+    service: Service, path: str, headers: dict[str, str], body: bytes, times: int
 ) -> list[bytes]:
     answers: list[bytes] = []
+    chance = random.Random(times)
+    at_once = round(times * AT_ONCE)
     gate = asyncio.Semaphore(1)
     async with httpx.AsyncClient(
         base_url=service.base,
         timeout=30,
         trust_env=False,
         verify=False,
-        limits=httpx.Limits(max_connections=70),
+        limits=httpx.Limits(max_connections=at_once + 1),
     ) as client:
 
         async def once(*, alone: bool) -> None:
@@ -66,16 +76,18 @@ async def send_again_and_again(
             assert answer.status_code == 200, answer.text
             answers.append(answer.content)
 
-        sending: list[Any] = [once(alone=False) for _ in range(AT_ONCE)]
-        sending += [once(alone=True) for _ in range(TIMES - AT_ONCE)]
-        sending += [cut(service, path, headers, body) for _ in range(TIMES // CUT_EVERY)]
+        sending: list[Any] = [once(alone=False) for _ in range(at_once)]
+        sending += [once(alone=True) for _ in range(times - at_once)]
+        sending += [cut(service, path, headers, body, chance) for _ in range(round(times * CUT))]
+        chance.shuffle(sending)
         await asyncio.gather(*sending)
     return answers
 
 
+@pytest.mark.parametrize("times", [200, pytest.param(1000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("interface", ["cds-hooks", "decisions"])
-def test_one_key_sent_two_hundred_times_is_one_row_and_one_answer(
-    shared_service: tuple[Service, object], order_sign: bytes, interface: str
+def test_one_key_sent_again_and_again_is_one_row_one_audit_entry_and_one_answer(
+    shared_service: tuple[Service, object], order_sign: bytes, interface: str, times: int
 ) -> None:
     service, _ = shared_service
     headers = {"Content-Type": "application/json"}
@@ -85,12 +97,15 @@ def test_one_key_sent_two_hundred_times_is_one_row_and_one_answer(
         path, headers["Idempotency-Key"] = "/decisions", str(uuid.uuid4())
         facts = {"patient": {"sex": "male", "age_years": 40}, "medications": [{"id": "m1", "name": "alpha"}]}
         body = json.dumps({"stage": "order_sign", "facts": facts}).encode()
-    answers = asyncio.run(send_again_and_again(service, path, headers, body))
-    assert len(answers) == TIMES
+    before = len(rows(service.data, interface)), len(entries(service.data))
+    answers = asyncio.run(send_again_and_again(service, path, headers, body, times))
+    assert len(answers) == times
     assert len(set(answers)) == 1
     told = json.loads(answers[0])
     found = told["id"] if interface == "decisions" else told["extension"]["com.ruleward.decision"]["id"]
-    assert rows(service.data, interface, {found}) == 1
+    after, audited = rows(service.data, interface), entries(service.data)
+    assert (len(after) - before[0], after.count(found)) == (1, 1)
+    assert (len(audited) - before[1], audited.count(f"decision/{found}")) == (1, 1)
 
 
 def test_the_same_key_with_another_body_is_refused(shared_service: tuple[Service, object]) -> None:
