@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO, Annotated, Any, Literal, cast
@@ -26,6 +27,17 @@ from engine.ports import Clock
 __all__ = ["Search", "router"]
 
 _PAGE = 1000
+_LAST_INDEX = 2**53 - 1
+"""As far as JSON's numbers go unharmed, and the database's."""
+
+_TEXT = r"^[^\x00]*$"
+"""What the databases can hold, and so find."""
+
+Moment = Annotated[
+    AwareDatetime,
+    # At the ends of the calendar a moment has no time in UTC.
+    Field(ge=dt.datetime(1900, 1, 1, tzinfo=dt.UTC), lt=dt.datetime(3000, 1, 1, tzinfo=dt.UTC)),
+]
 _PIECE = 1 << 16
 
 
@@ -34,20 +46,24 @@ class Search(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    who: str | None = Field(None, max_length=256, description="Account")
+    who: str | None = Field(None, max_length=256, pattern=_TEXT, description="Account")
     kind: Kind | None = None
     result: Result | None = None
-    object: str | None = Field(None, max_length=512, description="Such as decision/ and its id")
-    patient: str | None = Field(None, max_length=256, description="The patient's id; searched by blind index")
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    object: str | None = Field(
+        None, max_length=512, pattern=_TEXT, description="Such as decision/ and its id"
+    )
+    patient: str | None = Field(
+        None, max_length=256, pattern=_TEXT, description="The patient's id; searched by blind index"
+    )
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 class Page(Search):
     """One page of a search, newest first."""
 
     limit: int = Field(100, ge=1, le=_PAGE)
-    before: int | None = Field(None, ge=1, description="`next` of the page before")
+    before: int | None = Field(None, ge=1, le=_LAST_INDEX, description="`next` of the page before")
 
 
 class Export(Search):
@@ -167,15 +183,22 @@ def router(engine: sa.Engine, ledger: Ledger, clock: Clock) -> APIRouter:
     @routes.get(
         "/AuditEvent",
         summary="Entries as a FHIR R4 Bundle of AuditEvents, newest first",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "A Bundle",
+                "content": {"application/fhir+json": {"schema": {"type": "object"}}},
+            }
+        },
         dependencies=[requires(Verb.READ, Resource.AUDIT)],
     )
     def audit_events(
         request: Request,
-        agent: Annotated[str | None, Query(max_length=256, description="Account")] = None,
-        since: Annotated[AwareDatetime | None, Query(description="Inclusive")] = None,
-        until: Annotated[AwareDatetime | None, Query(description="Exclusive")] = None,
+        agent: Annotated[str | None, Query(max_length=256, pattern=_TEXT, description="Account")] = None,
+        since: Annotated[Moment | None, Query(description="Inclusive")] = None,
+        until: Annotated[Moment | None, Query(description="Exclusive")] = None,
         count: Annotated[int, Query(alias="_count", ge=1, le=_PAGE)] = 100,
-        before: Annotated[int | None, Query(ge=1, description="Of the link `next`")] = None,
+        before: Annotated[int | None, Query(ge=1, le=_LAST_INDEX, description="Of the link `next`")] = None,
     ) -> Response:
         def answer() -> Response:
             sought = Sought(who=agent, since=since, until=until)
@@ -200,7 +223,7 @@ def router(engine: sa.Engine, ledger: Ledger, clock: Clock) -> APIRouter:
         response_class=Response,
     )
     def signed_heads(
-        after: Annotated[int, Query(ge=0, description="Number of the last head known")] = 0,
+        after: Annotated[int, Query(ge=0, le=_LAST_INDEX, description="Number of the last head known")] = 0,
     ) -> Response:
         def answer() -> Response:
             with reading(engine) as connection:

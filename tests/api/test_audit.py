@@ -129,7 +129,17 @@ def test_times_count_from_the_first_and_up_to_the_second(client: TestClient) -> 
 
 
 @pytest.mark.parametrize(
-    "body", [{"limit": 1001}, {"unknown": 1}, {"since": "2026-03-01T08:00:00"}, {"kind": "other"}, []]
+    "body",
+    [
+        {"before": 2**64},
+        {"since": "0001-01-01T00:00:00+14:00"},
+        {"who": "a\x00"},
+        {"limit": 1001},
+        {"unknown": 1},
+        {"since": "2026-03-01T08:00:00"},
+        {"kind": "other"},
+        [],
+    ],
 )
 def test_a_search_that_cannot_be_read_is_refused(client: TestClient, body: object) -> None:
     assert client.post("/audit/search", json=body).status_code == 422
