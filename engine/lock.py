@@ -51,7 +51,7 @@ def lock_of(release: Release, digest: Digest) -> Lock:
         both = f"{files[f'knowledge/{name}.yaml']}\n{files[f'knowledge/{name}.csv']}"
         tables[name] = Locked(table.header.version, digest(both.encode()))
     parameters = {
-        name: {value.since.isoformat(): msgspec.to_builtins(_as_json(value.value)) for value in parameter.values}
+        name: {value.since.isoformat(): _as_json(value.value) for value in parameter.values}
         for name, parameter in release.parameters.items()
     }
     return Lock(rules, tables, parameters)
@@ -127,5 +127,5 @@ def _changed(locked: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
 
 
 def _as_json(value: Any) -> Any:
-    """Return a parameter's value as the lock file gives it back: a list of texts comes back as a list."""
-    return list(value) if isinstance(value, tuple) else value
+    """Return a parameter's value as the lock file gives it back: texts as a list, a day as text."""
+    return list(value) if isinstance(value, tuple) else msgspec.to_builtins(value)
